@@ -1,0 +1,1 @@
+//! Bytes to telemetry batches and back: OTLP, CloudEvents, Arrow IPC.

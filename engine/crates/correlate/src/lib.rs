@@ -1,0 +1,1 @@
+//! The service graph, grouping of anomalies into incidents, and root-cause ranking. Pure, deterministic.

@@ -1,0 +1,45 @@
+//! One surprising observation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Labels;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// What a detector found surprising about one point of one series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Anomaly {
+    /// Stable: hash of series, detector and time, in hexadecimal.
+    pub id: String,
+    /// The labels of the series as a map; `__name__` is the metric.
+    pub labels: Labels,
+    pub service: String,
+    pub metric: String,
+    /// Name of the detector as configured.
+    pub detector: String,
+    /// Event time of the point, ms since the epoch.
+    pub time_ms: i64,
+    pub value: f64,
+    pub expected: f64,
+    pub lower: f64,
+    pub upper: f64,
+    /// 0..1, as in the public score: above 0.5 is an anomaly.
+    pub anomaly_score: f64,
+    pub severity: Severity,
+}

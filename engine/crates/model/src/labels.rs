@@ -1,0 +1,173 @@
+//! The identity of a series: its name and labels, and a stable hash of them.
+
+use std::fmt::{self, Write as _};
+
+use serde::{Deserialize, Serialize};
+
+/// Label that holds the metric's name.
+pub const NAME: &str = "__name__";
+/// Label that holds the service (OpenTelemetry `service.name`, with `service.namespace/` before it if there is one).
+pub const SERVICE: &str = "service.name";
+
+/// The labels of one series, sorted by key, without duplicates (of two equal keys the last one wins).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Labels(Vec<(String, String)>);
+
+impl Labels {
+    /// Sorts and deduplicates the pairs.
+    pub fn new<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        let mut pairs: Vec<(String, String)> = pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        // Stable, so that among equal keys the last one given stays last.
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut unique: Vec<(String, String)> = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            match unique.last_mut() {
+                Some(last) if last.0 == pair.0 => *last = pair,
+                _ => unique.push(pair),
+            }
+        }
+        Self(unique)
+    }
+
+    /// A series of `service` named `name`.
+    pub fn of(service: &str, name: &str) -> Self {
+        Self::new([(SERVICE, service), (NAME, name)])
+    }
+
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.binary_search_by(|pair| pair.0.as_str().cmp(key)).ok().map(|i| self.0[i].1.as_str())
+    }
+
+    /// The metric's name, or the empty string.
+    pub fn name(&self) -> &str {
+        self.get(NAME).unwrap_or("")
+    }
+
+    /// The service, or the empty string.
+    pub fn service(&self) -> &str {
+        self.get(SERVICE).unwrap_or("")
+    }
+
+    /// The same labels with one replaced or added.
+    pub fn with(&self, key: &str, value: &str) -> Self {
+        let own = self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        Self::new(own.chain([(key, value)]))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+
+    /// The canonical text: `key=value` pairs in order of their keys, each part with `\`, `=` and `,` escaped by `\`.
+    /// It is what batches carry and what [`SeriesId`] hashes.
+    pub fn canonical(&self) -> String {
+        let mut text = String::new();
+        for (i, (key, value)) in self.0.iter().enumerate() {
+            if i > 0 {
+                text.push(',');
+            }
+            escape_into(&mut text, key);
+            text.push('=');
+            escape_into(&mut text, value);
+        }
+        text
+    }
+
+    /// Reads [`Labels::canonical`] text. Total: any text gives some labels, a part without `=` gives a key with an empty value.
+    pub fn parse(canonical: &str) -> Self {
+        let mut pairs = Vec::new();
+        let (mut key, mut current) = (None::<String>, String::new());
+        let mut characters = canonical.chars();
+        let mut any = false;
+        while let Some(character) = characters.next() {
+            any = true;
+            match character {
+                '\\' => current.extend(characters.next()),
+                '=' if key.is_none() => key = Some(std::mem::take(&mut current)),
+                ',' => {
+                    let last = std::mem::take(&mut current);
+                    pairs.push(match key.take() {
+                        Some(key) => (key, last),
+                        None => (last, String::new()),
+                    });
+                }
+                other => current.push(other),
+            }
+        }
+        if any {
+            pairs.push(match key {
+                Some(key) => (key, current),
+                None => (current, String::new()),
+            });
+        }
+        Self::new(pairs)
+    }
+
+    pub fn id(&self) -> SeriesId {
+        SeriesId::of_canonical(&self.canonical())
+    }
+}
+
+fn escape_into(text: &mut String, part: &str) {
+    for character in part.chars() {
+        if matches!(character, '\\' | '=' | ',') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+}
+
+/// `name{key="value",…}`, as Prometheus writes a series.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        let mut separator = '{';
+        for (key, value) in self.iter().filter(|(key, _)| *key != NAME) {
+            write!(f, "{separator}{key}={value:?}")?;
+            separator = ',';
+        }
+        if separator == ',' { f.write_char('}') } else { Ok(()) }
+    }
+}
+
+/// 128-bit XXH3 of the canonical labels: the same on every machine and in every version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesId(pub u128);
+
+impl SeriesId {
+    pub fn of_canonical(canonical: &str) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_128(canonical.as_bytes()))
+    }
+}
+
+impl fmt::Display for SeriesId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn series_id_is_pinned() {
+        let labels = Labels::new([("service.name", "cart"), ("__name__", "cpu"), ("zone", "a,b=c\\d")]);
+        assert_eq!(labels.canonical(), "__name__=cpu,service.name=cart,zone=a\\,b\\=c\\\\d");
+        assert_eq!(labels.to_string(), r#"cpu{service.name="cart",zone="a,b=c\\d"}"#);
+        assert_eq!(labels.id(), Labels::parse(&labels.canonical()).id());
+        assert_eq!(labels.id().to_string(), "PINNED");
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_text_reads_back(pairs in proptest::collection::vec((".{0,6}", ".{0,6}"), 0..6)) {
+            let labels = Labels::new(pairs);
+            let expected = if labels.canonical().is_empty() { Labels::default() } else { labels.clone() };
+            prop_assert_eq!(Labels::parse(&labels.canonical()), expected);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The nouns that every crate shares.
+//!
+//! Telemetry arrives as [`Telemetry`] batches (Arrow columns with the schemas documented in [`batch`]), detectors
+//! turn it into [`Anomaly`]s, these are grouped into [`Incident`]s with ranked [`RootCause`]s, and incidents
+//! are told to people as [`Alert`]s.
+
+pub mod alert;
+pub mod anomaly;
+pub mod batch;
+pub mod incident;
+pub mod labels;
+pub mod outputs;
+
+pub use alert::{Alert, AlertState};
+pub use anomaly::{Anomaly, Severity};
+pub use batch::{
+    EventBatch, EventBatchBuilder, EventRow, HistogramBatch, HistogramBatchBuilder, HistogramRow, LogBatch, LogBatchBuilder,
+    LogRow, MetricKind, SampleBatch, SampleBatchBuilder, SchemaMismatch, SpanBatch, SpanBatchBuilder, SpanRow, Telemetry,
+};
+pub use incident::{Change, Evidence, Incident, IncidentState, RootCause};
+pub use labels::{Labels, SeriesId};
+pub use outputs::{Output, OutputTopic, SourceRecord};

@@ -1,0 +1,41 @@
+//! What goes into and comes out of a task: records, without knowledge of who carries them.
+
+/// One record as a task reads it. `partition` and `offset` say where it lay.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceRecord<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Option<&'a [u8]>,
+    /// In the record's order; a header without a value has an empty one.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    pub payload: &'a [u8],
+}
+
+impl<'a> SourceRecord<'a> {
+    /// The last header of that name (without regard to case), as text.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let last = self.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        last.and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+}
+
+/// Where an output goes; the driver maps it to the configured topic's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OutputTopic {
+    /// Decoded telemetry, Arrow IPC, internal.
+    Telemetry,
+    Anomalies,
+    Incidents,
+    Alerts,
+    DeadLetter,
+}
+
+/// One record that a task wants written in the current epoch's transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    pub topic: OutputTopic,
+    pub key: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub payload: Vec<u8>,
+}

@@ -1,0 +1,1 @@
+//! Telemetry folders (Parquet, CSV) as batches in event-time order.
