@@ -1,1 +1,12 @@
-//! The streaming core: stages as a synchronous task per partition. No I/O and no clock.
+//! The streaming core: stages as a synchronous task per partition.
+//!
+//! **Architecture invariant:** what comes out depends only on the records that went in and their order. There is no clock,
+//! no randomness without a seed, no hash-map order, and no batch boundary in the result.
+
+pub mod alert;
+pub mod derive;
+pub mod matcher;
+pub mod series;
+pub mod task;
+
+pub use task::PartitionTask;

@@ -1,0 +1,231 @@
+//! Counts and durations gathered over one step of event time.
+//!
+//! Spans become rate, error ratio and duration quantiles; logs become counts. A step is closed when the
+//! watermark passes its end; what arrives later is counted as late and left out, so that a closed value never changes.
+//!
+//! At most [`StepLimits::keys_max`] keys exist in one step; what goes beyond is counted and dropped. A key that was seen
+//! reports zero for [`StepLimits::silent_steps`] steps after its last event (silence is a value) and is then forgotten.
+
+use std::collections::BTreeMap;
+
+use model::Labels;
+
+/// Bounds of [`StepAggregates`].
+#[derive(Clone, Copy, Debug)]
+pub struct StepLimits {
+    pub keys_max: usize,
+    pub silent_steps: u32,
+}
+
+impl Default for StepLimits {
+    fn default() -> Self {
+        Self { keys_max: 100_000, silent_steps: 30 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Spans of a service, an operation or an edge.
+    Spans,
+    /// Lines of a severity or a template.
+    Logs,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Key {
+    silent_steps: u32,
+    /// By index of the step; few, since steps close as the watermark goes on.
+    open: BTreeMap<i64, Bucket>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Bucket {
+    count: u64,
+    errors: u64,
+    durations_us: Vec<i64>,
+}
+
+/// One value of a closed step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepValue {
+    pub labels: Labels,
+    /// End of the step.
+    pub time_ms: i64,
+    pub value: f64,
+}
+
+#[derive(Clone, Debug)]
+pub struct StepAggregates {
+    step_ms: i64,
+    limits: StepLimits,
+    keys: BTreeMap<(Kind, Labels), Key>,
+    /// Steps below this index are closed.
+    closed: Option<i64>,
+    late: u64,
+    over_limit: u64,
+}
+
+/// Durations kept per key and step; beyond, every second one is dropped, so that quantiles stay representative.
+const DURATIONS_MAX: usize = 4096;
+
+impl StepAggregates {
+    pub fn new(step_ms: i64, limits: StepLimits) -> Self {
+        assert!(step_ms > 0, "a step has a length");
+        Self { step_ms, limits, keys: BTreeMap::new(), closed: None, late: 0, over_limit: 0 }
+    }
+
+    /// Events that came after their step was closed.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Events of keys beyond the limit.
+    pub fn over_limit(&self) -> u64 {
+        self.over_limit
+    }
+
+    /// `labels` without a metric name: it is added when the step closes.
+    pub fn span(&mut self, labels: &Labels, end_ms: i64, duration_us: i64, error: bool) {
+        if let Some(bucket) = self.bucket(Kind::Spans, labels, end_ms) {
+            bucket.count += 1;
+            bucket.errors += u64::from(error);
+            if bucket.durations_us.len() == DURATIONS_MAX {
+                let mut keep = false;
+                bucket.durations_us.retain(|_| std::mem::replace(&mut keep, !keep));
+            }
+            bucket.durations_us.push(duration_us);
+        }
+    }
+
+    pub fn log(&mut self, labels: &Labels, time_ms: i64) {
+        if let Some(bucket) = self.bucket(Kind::Logs, labels, time_ms) {
+            bucket.count += 1;
+        }
+    }
+
+    fn bucket(&mut self, kind: Kind, labels: &Labels, time_ms: i64) -> Option<&mut Bucket> {
+        let index = time_ms.div_euclid(self.step_ms);
+        if self.closed.is_some_and(|closed| index < closed) {
+            self.late += 1;
+            return None;
+        }
+        let key = (kind, labels.clone());
+        if self.keys.len() >= self.limits.keys_max && !self.keys.contains_key(&key) {
+            self.over_limit += 1;
+            return None;
+        }
+        Some(self.keys.entry(key).or_default().open.entry(index).or_default())
+    }
+
+    /// Closes every step that ends at or before the watermark, in order of time, then of labels.
+    pub fn close(&mut self, watermark_ms: i64, out: &mut Vec<StepValue>) {
+        let until = watermark_ms.div_euclid(self.step_ms);
+        let first = match self.closed {
+            Some(closed) => closed,
+            None => match self.keys.values().filter_map(|key| key.open.keys().next()).min() {
+                Some(&first) => first,
+                None => return,
+            },
+        };
+        for index in first..until {
+            let time_ms = (index + 1) * self.step_ms;
+            for ((kind, labels), key) in &mut self.keys {
+                let bucket = key.open.remove(&index).unwrap_or_default();
+                key.silent_steps = if bucket.count > 0 { 0 } else { key.silent_steps + 1 };
+                emit(*kind, labels, bucket, time_ms, self.step_ms, out);
+            }
+            let silent_steps = self.limits.silent_steps;
+            self.keys.retain(|_, key| key.silent_steps <= silent_steps || !key.open.is_empty());
+            if self.keys.is_empty() {
+                break;
+            }
+        }
+        self.closed = Some(self.closed.map_or(until, |closed| closed.max(until)));
+    }
+}
+
+fn emit(kind: Kind, labels: &Labels, mut bucket: Bucket, time_ms: i64, step_ms: i64, out: &mut Vec<StepValue>) {
+    let mut push =
+        |name: &str, value: f64| out.push(StepValue { labels: labels.with(model::labels::NAME, name), time_ms, value });
+    let rate = bucket.count as f64 / (step_ms as f64 / 1000.0);
+    match kind {
+        Kind::Logs => push("logs.rate", rate),
+        Kind::Spans => {
+            push("spans.rate", rate);
+            if bucket.count > 0 {
+                push("spans.error_ratio", bucket.errors as f64 / bucket.count as f64);
+                bucket.durations_us.sort_unstable();
+                push("spans.duration.p50", nearest_rank(&bucket.durations_us, 0.5) / 1000.0);
+                push("spans.duration.p95", nearest_rank(&bucket.durations_us, 0.95) / 1000.0);
+            }
+        }
+    }
+}
+
+fn nearest_rank(sorted: &[i64], q: f64) -> f64 {
+    let rank = (q * sorted.len() as f64).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1] as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels() -> Labels {
+        Labels::new([("service.name", "cart")])
+    }
+
+    fn named(values: &[StepValue], name: &str) -> Vec<(i64, f64)> {
+        values.iter().filter(|v| v.labels.name() == name).map(|v| (v.time_ms, v.value)).collect()
+    }
+
+    #[test]
+    fn spans_become_rate_errors_and_durations() {
+        let mut steps = StepAggregates::new(10_000, StepLimits::default());
+        for i in 0..20 {
+            steps.span(&labels(), i * 1_000, 1_000 * (i + 1), i == 0);
+        }
+        let mut out = Vec::new();
+        steps.close(19_999, &mut out);
+        assert_eq!(named(&out, "spans.rate"), [(10_000, 1.0)]);
+        assert_eq!(named(&out, "spans.error_ratio"), [(10_000, 0.1)]);
+        assert_eq!(named(&out, "spans.duration.p50"), [(10_000, 5.0)]);
+        steps.close(20_000, &mut out);
+        assert_eq!(named(&out, "spans.duration.p95"), [(10_000, 10.0), (20_000, 20.0)]);
+    }
+
+    #[test]
+    fn silence_is_zero_and_then_forgotten() {
+        let mut steps = StepAggregates::new(1_000, StepLimits { silent_steps: 2, ..StepLimits::default() });
+        steps.log(&labels(), 500);
+        let mut out = Vec::new();
+        steps.close(60_000, &mut out);
+        assert_eq!(named(&out, "logs.rate"), [(1_000, 1.0), (2_000, 0.0), (3_000, 0.0), (4_000, 0.0)]);
+    }
+
+    #[test]
+    fn late_and_too_many_are_counted() {
+        let mut steps = StepAggregates::new(1_000, StepLimits { keys_max: 1, ..StepLimits::default() });
+        steps.log(&labels(), 500);
+        steps.log(&Labels::new([("service.name", "other")]), 500);
+        steps.close(5_000, &mut Vec::new());
+        steps.log(&labels(), 700);
+        assert_eq!((steps.late(), steps.over_limit()), (1, 1));
+    }
+
+    #[test]
+    fn when_the_watermark_moves_does_not_matter() {
+        let feed = |closes: &[i64]| {
+            let mut steps = StepAggregates::new(1_000, StepLimits::default());
+            let mut out = Vec::new();
+            for i in 0..50 {
+                steps.span(&labels(), i * 333, i, false);
+            }
+            for &watermark_ms in closes {
+                steps.close(watermark_ms, &mut out);
+            }
+            out
+        };
+        assert_eq!(feed(&[16_000]), feed(&[0, 999, 1_000, 1_500, 7_000, 16_000]));
+    }
+}
