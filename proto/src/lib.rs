@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-/// Declares the module of one protobuf package. The lints are about the comments of
-/// vendored files.
+/// Declares the module of one protobuf package. The lints are about generated code and stay here.
 macro_rules! package {
     ($package:literal) => {
+        // What tonic writes.
+        #[allow(unused_qualifications)]
+        // Comments of the vendored files.
         #[allow(clippy::doc_lazy_continuation, clippy::doc_overindented_list_items)]
         #[allow(rustdoc::invalid_html_tags)]
         pub mod v1 {
