@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(labels.canonical(), "__name__=cpu,service.name=cart,zone=a\\,b\\=c\\\\d");
         assert_eq!(labels.to_string(), r#"cpu{service.name="cart",zone="a,b=c\\d"}"#);
         assert_eq!(labels.id(), Labels::parse(&labels.canonical()).id());
-        assert_eq!(labels.id().to_string(), "PINNED");
+        assert_eq!(labels.id().to_string(), "d2e0a40ac90bb063250fd53d34ae5689");
     }
 
     proptest! {

@@ -14,8 +14,9 @@ pub mod outputs;
 pub use alert::{Alert, AlertState};
 pub use anomaly::{Anomaly, Severity};
 pub use batch::{
-    EventBatch, EventBatchBuilder, EventRow, HistogramBatch, HistogramBatchBuilder, HistogramRow, LogBatch, LogBatchBuilder,
-    LogRow, MetricKind, SampleBatch, SampleBatchBuilder, SchemaMismatch, SpanBatch, SpanBatchBuilder, SpanRow, Telemetry,
+    EventBatch, EventBatchBuilder, EventRow, HistogramBatch, HistogramBatchBuilder, HistogramRow, LogBatch,
+    LogBatchBuilder, LogRow, MetricKind, SampleBatch, SampleBatchBuilder, SampleRow, SchemaMismatch,
+    SpanBatch, SpanBatchBuilder, SpanRow, Telemetry,
 };
 pub use incident::{Change, Evidence, Incident, IncidentState, RootCause};
 pub use labels::{Labels, SeriesId};

@@ -79,10 +79,13 @@ fn description(incident: &Incident) -> String {
     let mut lines = Vec::new();
     for (rank, cause) in incident.root_causes.iter().take(3).enumerate() {
         let evidence: Vec<&str> = cause.evidence.iter().take(3).map(|e| e.summary.as_str()).collect();
-        let evidence = if evidence.is_empty() { "no direct evidence".to_owned() } else { evidence.join("; ") };
+        let evidence =
+            if evidence.is_empty() { "no direct evidence".to_owned() } else { evidence.join("; ") };
         lines.push(format!("{}. {} ({:.2}): {evidence}", rank + 1, cause.service, cause.score));
     }
-    lines.extend(incident.changes.iter().map(|change| format!("changed: {} on {}", change.summary, change.service)));
+    lines.extend(
+        incident.changes.iter().map(|change| format!("changed: {} on {}", change.summary, change.service)),
+    );
     if lines.is_empty() {
         lines.push(format!("{} anomalies on {}", incident.anomalies, incident.services.join(", ")));
     }
@@ -122,7 +125,10 @@ mod tests {
         assert_eq!((&revised.fingerprint, revised.state), (&first.fingerprint, AlertState::Firing));
         assert!(revised.annotations["description"].starts_with("1. cart"));
         let resolved = stage.on_incident(&incident(4, IncidentState::Resolved, "cart")).unwrap();
-        assert_eq!((resolved.fingerprint, resolved.state, resolved.ends_ms), (first.fingerprint, AlertState::Resolved, Some(9_000)));
+        assert_eq!(
+            (resolved.fingerprint, resolved.state, resolved.ends_ms),
+            (first.fingerprint, AlertState::Resolved, Some(9_000))
+        );
         assert_eq!(stage.on_incident(&incident(5, IncidentState::Resolved, "cart")), None, "told once");
     }
 }

@@ -7,6 +7,7 @@ pub mod alert;
 pub mod derive;
 pub mod matcher;
 pub mod series;
+pub mod settings;
 pub mod task;
 
 pub use task::PartitionTask;

@@ -46,7 +46,8 @@ impl TryFrom<String> for Matcher {
         let value = rest[operator.len()..].trim();
         let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value).to_owned();
         let regex = || {
-            Regex::new(&format!("^(?:{value})$")).map_err(|error| fail(&format!("has a bad regular expression ({error})")))
+            Regex::new(&format!("^(?:{value})$"))
+                .map_err(|error| fail(&format!("has a bad regular expression ({error})")))
         };
         let condition = match operator {
             "=~" => Condition::Matches(regex()?),
@@ -87,15 +88,22 @@ mod tests {
 
     #[test]
     fn operators() {
-        assert!(matches(r#"service.name="cart""#) && matches("service.name=cart") && !matches("service.name=car"));
+        assert!(
+            matches(r#"service.name="cart""#) && matches("service.name=cart") && !matches("service.name=car")
+        );
         assert!(matches(r#"service.name!="ad""#) && !matches("service.name!=cart"));
-        assert!(matches(r#"__name__=~"spans\..*""#) && !matches("__name__=~spans"), "the whole value must match");
+        assert!(
+            matches(r#"__name__=~"spans\..*""#) && !matches("__name__=~spans"),
+            "the whole value must match"
+        );
         assert!(matches("__name__!~logs.*") && matches("zone=") && !matches("zone!="));
     }
 
     #[test]
     fn errors_say_what_to_write() {
-        for (text, part) in [("cart", "no operator"), ("=x", "names no label"), ("a=~(", "bad regular expression")] {
+        for (text, part) in
+            [("cart", "no operator"), ("=x", "names no label"), ("a=~(", "bad regular expression")]
+        {
             let message = Matcher::try_from(text.to_owned()).unwrap_err().to_string();
             assert!(message.contains(part) && message.contains("label=\"value\""), "{message}");
         }

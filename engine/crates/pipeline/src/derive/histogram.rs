@@ -47,7 +47,8 @@ impl HistogramState {
         }
         let last_ms = self.last_ms.replace(point.time_ms);
         if point.delta {
-            let rate = super::counter::delta_rate(point.time_ms, point.start_ms, last_ms, point.count as f64)?;
+            let rate =
+                super::counter::delta_rate(point.time_ms, point.start_ms, last_ms, point.count as f64)?;
             return Some(interval(rate, point.count, point.sum, point.bounds, point.counts));
         }
         let rate = self.count.rate(point.time_ms, point.start_ms, point.count as f64);

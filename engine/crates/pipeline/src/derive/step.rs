@@ -144,9 +144,17 @@ impl StepAggregates {
     }
 }
 
-fn emit(kind: Kind, labels: &Labels, mut bucket: Bucket, time_ms: i64, step_ms: i64, out: &mut Vec<StepValue>) {
-    let mut push =
-        |name: &str, value: f64| out.push(StepValue { labels: labels.with(model::labels::NAME, name), time_ms, value });
+fn emit(
+    kind: Kind,
+    labels: &Labels,
+    mut bucket: Bucket,
+    time_ms: i64,
+    step_ms: i64,
+    out: &mut Vec<StepValue>,
+) {
+    let mut push = |name: &str, value: f64| {
+        out.push(StepValue { labels: labels.with(model::labels::NAME, name), time_ms, value })
+    };
     let rate = bucket.count as f64 / (step_ms as f64 / 1000.0);
     match kind {
         Kind::Logs => push("logs.rate", rate),

@@ -1,0 +1,134 @@
+//! What the analysis can be told. The field docs are the user's documentation.
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::matcher::Matcher;
+
+/// A length of time, written as `250ms`, `30s`, `5m`, `2h` or `1d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    ms: i64,
+}
+
+impl Span {
+    pub const fn from_ms(ms: i64) -> Self {
+        Self { ms }
+    }
+
+    pub const fn ms(self) -> i64 {
+        self.ms
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
+        let number: i64 = text[..unit_at].parse().ok()?;
+        let unit_ms = match text[unit_at..].trim() {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        number.checked_mul(unit_ms).map(|ms| Self { ms })
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let what = || format!("{text:?} is not a length of time; write it as 250ms, 30s, 5m, 2h or 1d");
+        Self::parse(&text).ok_or_else(|| de::Error::custom(what()))
+    }
+}
+
+/// How telemetry is analysed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnalysisSettings {
+    /// Spans and logs are counted over steps of this length.
+    pub step: Span,
+    /// How much older than the newest record a record may be and still count for its step.
+    pub allowed_lateness: Span,
+    /// Series that are modelled at the most; further ones are refused and counted.
+    pub series_max: usize,
+    /// A series without a point for this long is forgotten.
+    pub series_idle: Span,
+    /// Keys (service, operation, edge, template) that are counted in a step at the most.
+    pub step_keys_max: usize,
+}
+
+impl Default for AnalysisSettings {
+    fn default() -> Self {
+        Self {
+            step: Span::from_ms(10_000),
+            allowed_lateness: Span::from_ms(5_000),
+            series_max: 1_000_000,
+            series_idle: Span::from_ms(24 * 3_600_000),
+            step_keys_max: 100_000,
+        }
+    }
+}
+
+impl AnalysisSettings {
+    /// What is wrong with the values, in words that name the key.
+    pub fn validate(&self) -> Result<(), String> {
+        let positive = [("step", self.step), ("series_idle", self.series_idle)];
+        for (key, span) in positive {
+            if span.ms() <= 0 {
+                return Err(format!("{key} must be longer than 0s"));
+            }
+        }
+        if self.series_max == 0 || self.series_max > u32::MAX as usize {
+            return Err(format!("series_max must be from 1 to {}", u32::MAX));
+        }
+        if self.step_keys_max == 0 {
+            return Err("step_keys_max must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// One detector, and the series that it watches.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorSettings {
+    /// Stands in the anomalies; the kind if it is not given.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// One of the detectors in the list (`ewma`, `seasonal`, `isolation_forest`).
+    pub kind: String,
+    /// The series must satisfy all of these matchers; without any, every series is watched.
+    #[serde(default, rename = "match")]
+    pub matchers: Vec<Matcher>,
+    /// The detector's own parameters.
+    #[serde(default)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn analysis(json: &str) -> Result<AnalysisSettings, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn spans_have_units() {
+        let settings = analysis(r#"{"step": "1m", "allowed_lateness": "250ms"}"#).unwrap();
+        assert_eq!((settings.step.ms(), settings.allowed_lateness.ms()), (60_000, 250));
+        for text in ["10", "s", "-1s", "1w", "", "99999999999999999d"] {
+            let message = analysis(&format!(r#"{{"step": {text:?}}}"#)).unwrap_err();
+            assert!(message.contains("30s"), "{message}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_useless_values_are_errors() {
+        assert!(analysis(r#"{"stepp": "1m"}"#).unwrap_err().contains("stepp"));
+        assert!(analysis(r#"{"step": "0s"}"#).unwrap().validate().unwrap_err().contains("step"));
+        assert!(analysis(r#"{"series_max": 0}"#).unwrap().validate().unwrap_err().contains("series_max"));
+        assert_eq!(AnalysisSettings::default().validate(), Ok(()));
+    }
+}
