@@ -1,0 +1,352 @@
+//! Groups anomalies into incidents by time and by distance in the call graph.
+//!
+//! An anomaly joins the open incident that has had anomalies within five minutes on a service at most two hops away.
+//! Anomalies that join none wait as suspects: an incident opens when two different series on related services are
+//! anomalous within two minutes, or when one series is critically anomalous at three consecutive points. Causes are
+//! ranked at opening and again 60, 120 and 180 s of event time later, when more of the fault is visible.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use model::{Anomaly, Incident, IncidentState, RootCause, Severity};
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Correlator;
+use crate::graph::ServiceGraph;
+use crate::ranking::{Family, MetricRole, Trigger, role_of};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GrouperSettings {
+    /// Two anomalies of one incident are at most this far apart in time.
+    pub gap_ms: i64,
+    /// … and their services at most so many calls.
+    pub hops_max: usize,
+    /// Two series anomalous within this time open an incident.
+    pub open_within_ms: i64,
+    /// Or one series critically anomalous at so many consecutive points.
+    pub critical_run: u32,
+    /// Event times after opening at which causes are ranked again.
+    pub rank_after_ms: Vec<i64>,
+    pub resolve_after_ms: i64,
+    /// How much before its first anomaly an incident is taken to have begun.
+    pub guard_ms: i64,
+    /// Changes so long before the start are listed with the incident.
+    pub changes_before_ms: i64,
+    /// Root causes that an incident carries.
+    pub causes_max: usize,
+    pub open_max: usize,
+    pub suspects_max: usize,
+}
+
+impl Default for GrouperSettings {
+    fn default() -> Self {
+        Self {
+            gap_ms: 300_000,
+            hops_max: 2,
+            open_within_ms: 120_000,
+            critical_run: 3,
+            rank_after_ms: vec![60_000, 120_000, 180_000],
+            resolve_after_ms: 300_000,
+            guard_ms: 30_000,
+            changes_before_ms: 1_800_000,
+            causes_max: 10,
+            open_max: 100,
+            suspects_max: 10_000,
+        }
+    }
+}
+
+/// An anomaly that belongs to no incident yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Suspect {
+    time_ms: i64,
+    service: String,
+    /// Canonical labels.
+    series: String,
+    metric: String,
+    severity: Severity,
+    /// Critical points of this series in a row, this one included.
+    run: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct OpenIncident {
+    incident: Incident,
+    trigger: StoredTrigger,
+    last_anomaly_ms: i64,
+    /// Rankings done after the first one.
+    ranked: usize,
+    first_metric: String,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct StoredTrigger {
+    time_ms: i64,
+    errors: Option<bool>,
+}
+
+impl From<StoredTrigger> for Trigger {
+    fn from(stored: StoredTrigger) -> Self {
+        let family = stored.errors.map(|errors| if errors { Family::Errors } else { Family::Latency });
+        Self { time_ms: stored.time_ms, family }
+    }
+}
+
+/// Takes anomalies in event-time order and opens, updates and resolves incidents.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Grouper {
+    settings: GrouperSettings,
+    suspects: VecDeque<Suspect>,
+    /// Series -> (time of its last anomaly, critical anomalies in a row).
+    runs: BTreeMap<String, (i64, u32)>,
+    open: Vec<OpenIncident>,
+    /// Incidents that were not opened because too many were open.
+    suppressed: u64,
+}
+
+impl Grouper {
+    pub fn new(settings: GrouperSettings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// A point of a series that was judged normal ends the series' run of critical points. Optional: without it
+    /// a run ends when the series is quiet for [`GrouperSettings::open_within_ms`].
+    pub fn normal(&mut self, series: &str) {
+        self.runs.remove(series);
+    }
+
+    /// Takes one anomaly in; returns the versions of incidents that it caused, at most one.
+    pub fn observe(&mut self, anomaly: &Anomaly, correlator: &Correlator) -> Vec<Incident> {
+        let series = anomaly.labels.canonical();
+        let run = self.run_of(&series, anomaly);
+        let graph = correlator.graph();
+        if let Some(at) = self.find(&anomaly.service, anomaly.time_ms, graph) {
+            return self.join(at, anomaly);
+        }
+        let suspect = Suspect {
+            time_ms: anomaly.time_ms,
+            service: anomaly.service.clone(),
+            series,
+            metric: anomaly.metric.clone(),
+            severity: anomaly.severity,
+            run,
+        };
+        let from_ms = anomaly.time_ms - self.settings.open_within_ms;
+        self.suspects.retain(|other| other.time_ms >= from_ms);
+        self.suspects.push_back(suspect);
+        if self.suspects.len() > self.settings.suspects_max {
+            self.suspects.pop_front();
+        }
+        let hops_max = self.settings.hops_max;
+        let near = |other: &Suspect| graph.distance(&other.service, &anomaly.service, hops_max).is_some();
+        let related: Vec<Suspect> = self.suspects.iter().filter(|other| near(other)).cloned().collect();
+        let series: BTreeSet<&str> = related.iter().map(|suspect| suspect.series.as_str()).collect();
+        if series.len() < 2 && run < self.settings.critical_run {
+            return Vec::new();
+        }
+        self.suspects.retain(|other| graph.distance(&other.service, &anomaly.service, hops_max).is_none());
+        self.open(&related, anomaly.time_ms, correlator)
+    }
+
+    /// Opens an incident by hand, as if something had gone wrong at `time_ms`; `now_ms` is event time.
+    pub fn open_at(&mut self, time_ms: i64, now_ms: i64, correlator: &Correlator) -> Option<Incident> {
+        let trigger = StoredTrigger { time_ms, errors: None };
+        let incident = Incident {
+            incident: incident_id(time_ms, "manual", ""),
+            version: 1,
+            state: IncidentState::Open,
+            severity: Severity::Warning,
+            title: "Incident opened by hand".to_owned(),
+            opened_ms: time_ms,
+            updated_ms: now_ms,
+            resolved_ms: None,
+            services: Vec::new(),
+            root_causes: Vec::new(),
+            changes: Vec::new(),
+            anomalies: 0,
+        };
+        self.start(incident, trigger, now_ms, String::new(), correlator)
+    }
+
+    /// Event time has reached `watermark_ms`: ranks again what is due and resolves what has been quiet.
+    /// Call it at fixed steps of event time: which ranking is made does not depend on where batches end.
+    pub fn advance(&mut self, watermark_ms: i64, correlator: &Correlator) -> Vec<Incident> {
+        let mut versions = Vec::new();
+        let settings = self.settings.clone();
+        self.open.retain_mut(|open| {
+            let due_ms = |open: &OpenIncident| {
+                settings.rank_after_ms.get(open.ranked).map(|after| open.incident.opened_ms + after)
+            };
+            let mut is_due = false;
+            while due_ms(open).is_some_and(|due_ms| due_ms <= watermark_ms) {
+                open.ranked += 1;
+                is_due = true;
+            }
+            let resolve_ms = open.last_anomaly_ms.saturating_add(settings.resolve_after_ms);
+            let is_over = resolve_ms <= watermark_ms;
+            if is_due {
+                rank(open, watermark_ms.min(resolve_ms), &settings, correlator);
+            }
+            if is_due || is_over {
+                open.incident.version += 1;
+                open.incident.state = if is_over { IncidentState::Resolved } else { IncidentState::Updated };
+                open.incident.updated_ms = watermark_ms;
+                open.incident.resolved_ms = is_over.then_some(resolve_ms);
+                versions.push(open.incident.clone());
+            }
+            !is_over
+        });
+        let forget_ms = watermark_ms.saturating_sub(settings.open_within_ms);
+        self.suspects.retain(|suspect| suspect.time_ms >= forget_ms);
+        self.runs.retain(|_, (last_ms, _)| *last_ms >= forget_ms);
+        versions
+    }
+
+    /// The newest versions of the open incidents.
+    pub fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.open.iter().map(|open| &open.incident)
+    }
+
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
+    }
+
+    fn run_of(&mut self, series: &str, anomaly: &Anomaly) -> u32 {
+        if anomaly.severity != Severity::Critical {
+            self.runs.remove(series);
+            return 0;
+        }
+        if !self.runs.contains_key(series) && self.runs.len() >= self.settings.suspects_max {
+            return 1;
+        }
+        let entry = self.runs.entry(series.to_owned()).or_insert((anomaly.time_ms, 0));
+        if anomaly.time_ms - entry.0 > self.settings.open_within_ms {
+            entry.1 = 0;
+        }
+        // Two detectors on one point are one point.
+        if anomaly.time_ms > entry.0 || entry.1 == 0 {
+            *entry = (anomaly.time_ms, entry.1 + 1);
+        }
+        entry.1
+    }
+
+    /// The open incident that is closest to `service`; of equals the older.
+    fn find(&self, service: &str, time_ms: i64, graph: &ServiceGraph) -> Option<usize> {
+        let near = self.open.iter().enumerate().filter_map(|(at, open)| {
+            let is_near_in_time = time_ms - open.last_anomaly_ms <= self.settings.gap_ms;
+            let hops = open.incident.services.iter();
+            let hops = hops.filter_map(|other| graph.distance(other, service, self.settings.hops_max)).min();
+            // An incident that was opened by hand takes the first anomaly whatever its service.
+            let hops = hops.or((open.incident.services.is_empty()).then_some(self.settings.hops_max));
+            hops.filter(|_| is_near_in_time).map(|hops| (hops, at))
+        });
+        near.min().map(|(_, at)| at)
+    }
+
+    /// A new version only when the anomaly tells something new: another service or a higher severity.
+    fn join(&mut self, at: usize, anomaly: &Anomaly) -> Vec<Incident> {
+        let open = &mut self.open[at];
+        open.last_anomaly_ms = open.last_anomaly_ms.max(anomaly.time_ms);
+        open.incident.anomalies += 1;
+        let mut is_news = anomaly.severity > open.incident.severity;
+        open.incident.severity = open.incident.severity.max(anomaly.severity);
+        if let Err(place) = open.incident.services.binary_search(&anomaly.service) {
+            open.incident.services.insert(place, anomaly.service.clone());
+            is_news = true;
+        }
+        if open.first_metric.is_empty() {
+            open.first_metric.clone_from(&anomaly.metric);
+        }
+        if !is_news {
+            return Vec::new();
+        }
+        open.incident.version += 1;
+        open.incident.state = IncidentState::Updated;
+        open.incident.updated_ms = anomaly.time_ms;
+        open.incident.title = title_of(&open.incident, &open.first_metric);
+        vec![open.incident.clone()]
+    }
+
+    fn open(&mut self, suspects: &[Suspect], now_ms: i64, correlator: &Correlator) -> Vec<Incident> {
+        let key = |suspect: &&Suspect| (suspect.time_ms, suspect.series.clone());
+        let Some(first) = suspects.iter().min_by_key(key) else { return Vec::new() };
+        let services: BTreeSet<String> = suspects.iter().map(|suspect| suspect.service.clone()).collect();
+        let roles = || suspects.iter().map(|suspect| role_of(&suspect.metric));
+        let has_latency = roles().any(|role| role == MetricRole::Latency);
+        let has_errors = suspects.iter().any(|suspect| suspect.metric.to_ascii_lowercase().contains("error"))
+            || roles().any(|role| role == MetricRole::Availability);
+        // Only where the anomalies speak with one voice is the violated objective known.
+        let errors = (has_latency != has_errors).then_some(has_errors);
+        let trigger = StoredTrigger { time_ms: first.time_ms - self.settings.guard_ms, errors };
+        let incident = Incident {
+            incident: incident_id(first.time_ms, &first.service, &first.series),
+            version: 1,
+            state: IncidentState::Open,
+            severity: suspects.iter().map(|suspect| suspect.severity).max().unwrap_or(Severity::Info),
+            title: String::new(),
+            opened_ms: first.time_ms,
+            updated_ms: now_ms,
+            resolved_ms: None,
+            services: services.into_iter().collect(),
+            root_causes: Vec::new(),
+            changes: Vec::new(),
+            anomalies: suspects.len() as u64,
+        };
+        self.start(incident, trigger, now_ms, first.metric.clone(), correlator).into_iter().collect()
+    }
+
+    fn start(
+        &mut self,
+        incident: Incident,
+        trigger: StoredTrigger,
+        now_ms: i64,
+        first_metric: String,
+        correlator: &Correlator,
+    ) -> Option<Incident> {
+        if self.open.len() >= self.settings.open_max {
+            self.suppressed += 1;
+            return None;
+        }
+        let mut open = OpenIncident { incident, trigger, last_anomaly_ms: now_ms, ranked: 0, first_metric };
+        rank(&mut open, now_ms, &self.settings, correlator);
+        let version = open.incident.clone();
+        self.open.push(open);
+        Some(version)
+    }
+}
+
+fn rank(open: &mut OpenIncident, now_ms: i64, settings: &GrouperSettings, correlator: &Correlator) {
+    let mut causes: Vec<RootCause> = correlator.rank_for(&open.trigger.into(), now_ms);
+    causes.retain(|cause| cause.score > 0.0);
+    causes.truncate(settings.causes_max);
+    open.incident.root_causes = causes;
+    open.incident.changes = correlator.changes_near(open.trigger.time_ms, settings.changes_before_ms, now_ms);
+    open.incident.title = title_of(&open.incident, &open.first_metric);
+}
+
+fn title_of(incident: &Incident, first_metric: &str) -> String {
+    if incident.services.is_empty() {
+        return match incident.root_causes.first() {
+            Some(cause) => format!("Opened by hand, likely caused by {}", cause.service),
+            None => "Opened by hand".to_owned(),
+        };
+    }
+    let services = match incident.services.as_slice() {
+        [one] => one.clone(),
+        [one, two] => format!("{one} and {two}"),
+        [one, others @ ..] => format!("{one} and {} others", others.len()),
+        [] => String::new(),
+    };
+    match incident.root_causes.first() {
+        Some(cause) => format!("{first_metric} on {services}, likely caused by {}", cause.service),
+        None => format!("{first_metric} on {services}"),
+    }
+}
+
+/// Follows from what opened the incident alone, so that a replay gives the same.
+fn incident_id(time_ms: i64, service: &str, series: &str) -> String {
+    let key = format!("{time_ms}\n{service}\n{series}");
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(key.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests;
