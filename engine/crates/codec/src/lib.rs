@@ -1,1 +1,16 @@
 //! Bytes to telemetry batches and back: OTLP, CloudEvents, Arrow IPC.
+//!
+//! A record either decodes or is [`Rejected`] as a whole; what is rejected goes to the dead-letter topic
+//! ([`dead_letter`]). Single points that mean nothing are left out of their record and counted in [`Dropped`].
+
+#![forbid(unsafe_code)]
+
+pub mod cloud_events;
+pub mod dead_letter;
+pub mod decoder;
+pub mod encode;
+pub mod ipc;
+pub mod otlp;
+
+pub use dead_letter::dead_letter;
+pub use decoder::{DECODERS, Decoder, DecoderSpec, Dropped, Limits, Rejected, decoder};

@@ -63,14 +63,7 @@ impl Labels {
     /// It is what batches carry and what [`SeriesId`] hashes.
     pub fn canonical(&self) -> String {
         let mut text = String::new();
-        for (i, (key, value)) in self.0.iter().enumerate() {
-            if i > 0 {
-                text.push(',');
-            }
-            escape_into(&mut text, key);
-            text.push('=');
-            escape_into(&mut text, value);
-        }
+        append_sorted(&self.0, &mut text);
         text
     }
 
@@ -106,6 +99,27 @@ impl Labels {
 
     pub fn id(&self) -> SeriesId {
         SeriesId::of_canonical(&self.canonical())
+    }
+}
+
+/// Appends the [`Labels::canonical`] text of the pairs without making [`Labels`] of them. Sorts and deduplicates as
+/// [`Labels::new`] does.
+pub fn append_canonical<K: AsRef<str>, V: AsRef<str>>(pairs: &mut [(K, V)], text: &mut String) {
+    pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
+    append_sorted(pairs, text);
+}
+
+fn append_sorted<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)], text: &mut String) {
+    let mut separator = "";
+    for (i, (key, value)) in pairs.iter().enumerate() {
+        if pairs.get(i + 1).is_some_and(|next| next.0.as_ref() == key.as_ref()) {
+            continue;
+        }
+        text.push_str(separator);
+        separator = ",";
+        escape_into(text, key.as_ref());
+        text.push('=');
+        escape_into(text, value.as_ref());
     }
 }
 
@@ -168,6 +182,13 @@ mod tests {
             let labels = Labels::new(pairs);
             let expected = if labels.canonical().is_empty() { Labels::default() } else { labels.clone() };
             prop_assert_eq!(Labels::parse(&labels.canonical()), expected);
+        }
+
+        #[test]
+        fn canonical_text_is_the_same_without_labels(pairs in proptest::collection::vec(("[a-c=]{0,2}", ".{0,3}"), 0..6)) {
+            let mut text = String::new();
+            append_canonical(&mut pairs.clone(), &mut text);
+            prop_assert_eq!(text, Labels::new(pairs).canonical());
         }
     }
 }

@@ -1,0 +1,156 @@
+//! What every input format does, and the list of all of them.
+
+use model::{SourceRecord, Telemetry};
+
+use crate::{cloud_events::CloudEventsDecoder, otlp};
+
+/// Turns the records of one topic into batches. Its result depends on the record alone.
+pub trait Decoder: Send {
+    /// Appends the batches of the record to `out`, without empty ones. A rejected record leaves `out` as it was.
+    fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected>;
+
+    /// What was left out of accepted records since the decoder was made.
+    fn dropped(&self) -> Dropped;
+}
+
+/// An input format, by the names that the configuration uses.
+pub struct DecoderSpec {
+    /// `metrics`, `logs`, `spans` or `events`.
+    pub signal: &'static str,
+    pub encoding: &'static str,
+    pub build: fn(Limits) -> Box<dyn Decoder>,
+}
+
+/// Every input format.
+pub const DECODERS: &[DecoderSpec] = &[
+    DecoderSpec {
+        signal: "metrics",
+        encoding: "otlp_proto",
+        build: |limits| Box::new(otlp::MetricsDecoder::new(limits)),
+    },
+    DecoderSpec {
+        signal: "logs",
+        encoding: "otlp_proto",
+        build: |limits| Box::new(otlp::LogsDecoder::new(limits)),
+    },
+    DecoderSpec {
+        signal: "spans",
+        encoding: "otlp_proto",
+        build: |limits| Box::new(otlp::SpansDecoder::new(limits)),
+    },
+    DecoderSpec {
+        signal: "events",
+        encoding: "cloud_events",
+        build: |limits| Box::new(CloudEventsDecoder::new(limits)),
+    },
+];
+
+/// A new decoder for the signal in the encoding, if there is one in [`DECODERS`].
+pub fn decoder(signal: &str, encoding: &str, limits: Limits) -> Option<Box<dyn Decoder>> {
+    let spec = DECODERS.iter().find(|spec| spec.signal == signal && spec.encoding == encoding)?;
+    Some((spec.build)(limits))
+}
+
+/// How large one record may be. Beyond a limit the record is [`Rejected`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub payload_bytes_max: usize,
+    /// Points, log records, spans or events.
+    pub rows_max: usize,
+    /// Levels of arrays and maps within one attribute or log body.
+    pub depth_max: usize,
+    /// Text that the rows take once it is no longer shared, as the attributes of a resource are.
+    pub text_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { payload_bytes_max: 8 << 20, rows_max: 200_000, depth_max: 16, text_bytes_max: 256 << 20 }
+    }
+}
+
+impl Limits {
+    pub(crate) fn check_payload(&self, payload: &[u8]) -> Result<(), Rejected> {
+        let (bytes, limit) = (payload.len(), self.payload_bytes_max);
+        if bytes > limit { Err(Rejected::PayloadTooLarge { bytes, limit }) } else { Ok(()) }
+    }
+}
+
+/// What one record has taken of its limits so far.
+pub(crate) struct Budget {
+    limits: Limits,
+    rows: usize,
+    text_bytes: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, rows: 0, text_bytes: 0 }
+    }
+
+    pub(crate) fn take(&mut self, rows: usize, text_bytes: usize) -> Result<(), Rejected> {
+        self.rows = self.rows.saturating_add(rows);
+        self.text_bytes = self.text_bytes.saturating_add(text_bytes);
+        if self.rows > self.limits.rows_max {
+            return Err(Rejected::TooManyRows { limit: self.limits.rows_max });
+        }
+        if self.text_bytes > self.limits.text_bytes_max {
+            return Err(Rejected::TooMuchText { limit: self.limits.text_bytes_max });
+        }
+        Ok(())
+    }
+}
+
+/// Why a record as a whole was not accepted. The stream goes on without it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("the payload has {bytes} bytes, at most {limit} are allowed")]
+    PayloadTooLarge { bytes: usize, limit: usize },
+    #[error("the record has more than {limit} points, log records, spans or events")]
+    TooManyRows { limit: usize },
+    #[error("the labels and texts of the record take more than {limit} bytes")]
+    TooMuchText { limit: usize },
+    #[error("an attribute or body nests deeper than {limit} levels")]
+    TooDeep { limit: usize },
+    #[error("no OTLP {message} request: {reason}")]
+    Protobuf { message: &'static str, reason: String },
+    #[error("no JSON: {reason}")]
+    Json { reason: String },
+    #[error("no CloudEvent of version 1: {reason}")]
+    CloudEvent { reason: String },
+}
+
+impl Rejected {
+    /// A short name of the reason, for counters.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::TooManyRows { .. } => "too_many_rows",
+            Self::TooMuchText { .. } => "too_much_text",
+            Self::TooDeep { .. } => "too_deep",
+            Self::Protobuf { .. } => "protobuf",
+            Self::Json { .. } => "json",
+            Self::CloudEvent { .. } => "cloud_event",
+        }
+    }
+}
+
+/// Rows that were left out of accepted records, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// The value is infinite or not a number.
+    pub non_finite: u64,
+    /// The writer says that there is no value (a gap, a stale series).
+    pub no_value: u64,
+    /// There is no time.
+    pub no_time: u64,
+    /// A required part is missing or contradicts another: buckets without bounds, a span without ids, a sum or
+    /// histogram without temporality.
+    pub malformed: u64,
+}
+
+impl Dropped {
+    pub fn total(&self) -> u64 {
+        self.non_finite + self.no_value + self.no_time + self.malformed
+    }
+}

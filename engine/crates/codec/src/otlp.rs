@@ -1,0 +1,69 @@
+//! OTLP in protobuf: export requests as the OpenTelemetry Collector writes them onto topics.
+
+mod attributes;
+mod logs;
+mod metrics;
+mod spans;
+
+pub use attributes::UNKNOWN_SERVICE;
+pub use logs::LogsDecoder;
+pub use metrics::MetricsDecoder;
+pub use spans::SpansDecoder;
+
+use crate::{Limits, Rejected};
+
+fn read<M: prost::Message + Default>(
+    message: &'static str,
+    payload: &[u8],
+    limits: &Limits,
+) -> Result<M, Rejected> {
+    limits.check_payload(payload)?;
+    M::decode(payload).map_err(|error| Rejected::Protobuf { message, reason: error.to_string() })
+}
+
+/// Milliseconds of an OTLP time, which is 0 if it is unknown.
+fn time_ms(nanoseconds: u64) -> Option<i64> {
+    (nanoseconds != 0).then_some((nanoseconds / 1_000_000) as i64)
+}
+
+/// An id of 16 bytes. One of another length is hashed; an absent or all-zero one is none.
+fn trace_id(bytes: &[u8]) -> Option<u128> {
+    let id = match <[u8; 16]>::try_from(bytes) {
+        Ok(bytes) => u128::from_be_bytes(bytes),
+        Err(_) if bytes.is_empty() => 0,
+        Err(_) => hash(bytes),
+    };
+    (id != 0).then_some(id)
+}
+
+/// As [`trace_id`], of 8 bytes.
+fn span_id(bytes: &[u8]) -> Option<u64> {
+    let id = match <[u8; 8]>::try_from(bytes) {
+        Ok(bytes) => u64::from_be_bytes(bytes),
+        Err(_) if bytes.is_empty() => 0,
+        Err(_) => hash(bytes) as u64,
+    };
+    (id != 0).then_some(id)
+}
+
+/// FNV-1a of 128 bits.
+fn hash(bytes: &[u8]) -> u128 {
+    const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    bytes.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_other_lengths_are_hashed_and_absent_ones_are_none() {
+        assert_eq!(trace_id(&7u128.to_be_bytes()), Some(7));
+        assert_eq!(span_id(&7u64.to_be_bytes()), Some(7));
+        assert_eq!((trace_id(&[]), trace_id(&[0; 16])), (None, None));
+        assert_eq!((span_id(&[]), span_id(&[0; 8])), (None, None));
+        assert_eq!(hash(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
+        assert!(trace_id(b"short").is_some() && trace_id(b"short") != trace_id(b"other"));
+    }
+}
