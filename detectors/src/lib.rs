@@ -1,1 +1,89 @@
-//! Streaming anomaly detectors: each judges one series at a time. No Arrow, no I/O, no clock.
+//! Streaming anomaly detectors: each judges one series at a time, one point after the other.
+//!
+//! A [`Detector`] holds parameters; what it remembers of a series lies outside, in its `State`. A [`DetectorBank`] is a detector
+//! with one state for each series, erased to a trait object and called once per batch. [`DETECTORS`] names them all.
+//!
+//! No Arrow, no I/O, no clock: a verdict depends on the points of the series and their order only.
+
+#![forbid(unsafe_code)]
+
+mod bank;
+pub mod deviation;
+pub mod ewma;
+pub mod isolation_forest;
+pub mod registry;
+pub mod seasonal;
+
+pub use deviation::{Deviation, Direction};
+pub use registry::{DETECTORS, DetectorSpec};
+
+/// The dense index of a series, given by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub u32);
+
+/// One observation: ms since the epoch, and a value in the unit of the series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    pub time_ms: i64,
+    pub value: f64,
+}
+
+/// How surprising a point was. `expected`, `lower` and `upper` are in the unit of the series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    pub expected: f64,
+    pub lower: f64,
+    pub upper: f64,
+    /// 0..1; above 0.5 the point is anomalous.
+    pub anomaly_score: f64,
+}
+
+/// Parameters that cannot be used, in words that name the parameter and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidParameters(pub String);
+
+impl InvalidParameters {
+    /// An error with this text unless the condition holds.
+    pub fn unless(holds: bool, text: &str) -> Result<(), Self> {
+        if holds { Ok(()) } else { Err(Self(text.to_owned())) }
+    }
+}
+
+/// A detector with its parameters.
+pub trait Detector: Send + 'static {
+    type State: Clone + Default + Send + serde::Serialize + serde::de::DeserializeOwned;
+
+    fn validate(&self) -> Result<(), InvalidParameters>;
+
+    /// Judges a finite point, then learns from it. `None` while there is too little to judge by.
+    fn update(&self, state: &mut Self::State, point: Point) -> Option<Verdict>;
+}
+
+/// A snapshot that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSnapshot {
+    #[error("the snapshot has version {0}, this build reads version {version}", version = bank::SNAPSHOT_VERSION)]
+    Version(u8),
+    #[error("the snapshot is empty")]
+    Empty,
+    #[error("the snapshot cannot be read: {0}")]
+    Content(#[from] serde_json::Error),
+}
+
+/// A detector over many series, called once per batch.
+pub trait DetectorBank: Send {
+    /// Judges `points[i]` as a point of the series `slots[i]`, in order; appends one verdict a point. A value that is not
+    /// finite gives none and teaches nothing.
+    fn observe(&mut self, slots: &[Slot], points: &[Point], verdicts: &mut Vec<Option<Verdict>>);
+
+    /// The series of the slot is gone; the next point in it belongs to another.
+    fn forget(&mut self, slot: Slot);
+
+    /// All states; `restore` reads it back.
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// # Errors
+    /// When the bytes are not a snapshot of this detector; the bank is unchanged then.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot>;
+}

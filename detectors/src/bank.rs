@@ -1,0 +1,54 @@
+//! One detector with the states of many series.
+
+use crate::{Detector, DetectorBank, InvalidSnapshot, Point, Slot, Verdict};
+
+pub(crate) const SNAPSHOT_VERSION: u8 = 1;
+
+pub(crate) struct Bank<D: Detector> {
+    detector: D,
+    states: Vec<D::State>,
+}
+
+impl<D: Detector> Bank<D> {
+    pub(crate) fn new(detector: D) -> Self {
+        Self { detector, states: Vec::new() }
+    }
+}
+
+impl<D: Detector> DetectorBank for Bank<D> {
+    fn observe(&mut self, slots: &[Slot], points: &[Point], verdicts: &mut Vec<Option<Verdict>>) {
+        assert_eq!(slots.len(), points.len(), "a slot for each point");
+        for (slot, point) in slots.iter().zip(points) {
+            let slot = slot.0 as usize;
+            if slot >= self.states.len() {
+                self.states.resize_with(slot + 1, D::State::default);
+            }
+            let finite = point.value.is_finite();
+            verdicts.push(if finite { self.detector.update(&mut self.states[slot], *point) } else { None });
+        }
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        if let Some(state) = self.states.get_mut(slot.0 as usize) {
+            *state = D::State::default();
+        }
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let mut bytes = vec![SNAPSHOT_VERSION];
+        serde_json::to_writer(&mut bytes, &self.states)
+            .expect("states are plain data and memory does not fail");
+        bytes
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
+        match snapshot {
+            [] => Err(InvalidSnapshot::Empty),
+            [SNAPSHOT_VERSION, states @ ..] => {
+                self.states = serde_json::from_slice(states)?;
+                Ok(())
+            }
+            [version, ..] => Err(InvalidSnapshot::Version(*version)),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! When a deviation counts: direction, smallest size, and the step from sigmas to a score.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{InvalidParameters, Verdict};
+
+/// Which side of the expected value is of interest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    Up,
+    Down,
+    #[default]
+    Both,
+}
+
+/// The part of a detector's parameters that says which deviations are worth an alarm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Deviation {
+    pub direction: Direction,
+    /// In the unit of the series.
+    pub min_abs_dev: f64,
+    /// As a share of the expected value's size.
+    pub min_rel_dev: f64,
+    /// Sigmas at which the score is 0.5.
+    pub threshold_sigmas: f64,
+}
+
+impl Deviation {
+    pub fn validate(&self) -> Result<(), InvalidParameters> {
+        let size = |value: f64| value >= 0.0 && value.is_finite();
+        InvalidParameters::unless(size(self.min_abs_dev), "min_abs_dev must be 0 or more")?;
+        InvalidParameters::unless(size(self.min_rel_dev), "min_rel_dev must be 0 or more")?;
+        let positive = self.threshold_sigmas > 0.0 && self.threshold_sigmas.is_finite();
+        InvalidParameters::unless(positive, "threshold_sigmas must be more than 0")
+    }
+
+    /// The verdict on `value` where `expected` with a spread of `sigma` was expected.
+    pub fn judge(&self, value: f64, expected: f64, sigma: f64) -> Verdict {
+        let smallest = self.min_abs_dev.max(self.min_rel_dev * expected.abs());
+        let margin = (self.threshold_sigmas * sigma).max(smallest);
+        let deviation = value - expected;
+        let counted = match self.direction {
+            Direction::Up => deviation.max(0.0),
+            Direction::Down => (-deviation).max(0.0),
+            Direction::Both => deviation.abs(),
+        };
+        // At the margin the score is 0.5; a margin of zero lets any deviation count.
+        let ratio = if counted == 0.0 { 0.0 } else { counted / margin };
+        let anomaly_score = if ratio.is_finite() { ratio / (1.0 + ratio) } else { 1.0 };
+        Verdict { expected, lower: expected - margin, upper: expected + margin, anomaly_score }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: Deviation =
+        Deviation { direction: Direction::Both, min_abs_dev: 1.0, min_rel_dev: 0.1, threshold_sigmas: 4.0 };
+
+    #[test]
+    fn small_deviations_are_harmless_however_many_sigmas() {
+        assert!(BOTH.judge(100.5, 100.0, 1e-9).anomaly_score < 0.5, "below min_rel_dev");
+        assert!(BOTH.judge(0.9, 0.0, 1e-9).anomaly_score < 0.5, "below min_abs_dev");
+        assert!(BOTH.judge(111.0, 100.0, 1e-9).anomaly_score > 0.5);
+        assert_eq!(BOTH.judge(140.0, 100.0, 10.0).anomaly_score, 0.5, "at the threshold");
+    }
+
+    #[test]
+    fn direction_is_kept() {
+        let up = Deviation { direction: Direction::Up, ..BOTH };
+        assert_eq!(up.judge(-1e9, 0.0, 1.0).anomaly_score, 0.0);
+        assert!(up.judge(1e9, 0.0, 1.0).anomaly_score > 0.99);
+    }
+}

@@ -1,0 +1,139 @@
+//! Exponentially weighted mean and deviation, scored as a z-score.
+//!
+//! Fits a series whose level drifts slowly: queue depth, memory in use, error ratio. A series with a daily cycle wants
+//! [`seasonal`](crate::seasonal). The recurrences are those of Finch (2009), "Incremental calculation of weighted mean and
+//! variance", with the weight taken from the time that passed, so that gaps and uneven intervals need no resampling.
+//! What is learned of one point is limited, so that a spike neither hides the next nor blunts the detector.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Detector, Deviation, Direction, InvalidParameters, Point, Verdict};
+
+/// Parameters, shared by every series the detector watches.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ewma {
+    /// Age at which a point counts half as much as a fresh one.
+    pub half_life_s: f64,
+    /// Points to see before the first verdict.
+    pub warmup_points: u32,
+    /// A deviation is learned as if it were at most this many sigmas.
+    pub clip_sigmas: f64,
+    pub threshold_sigmas: f64,
+    pub direction: Direction,
+    pub min_abs_dev: f64,
+    pub min_rel_dev: f64,
+}
+
+impl Default for Ewma {
+    fn default() -> Self {
+        Self {
+            half_life_s: 600.0,
+            warmup_points: 30,
+            clip_sigmas: 3.0,
+            threshold_sigmas: 6.0,
+            direction: Direction::Both,
+            min_abs_dev: 1e-3,
+            min_rel_dev: 0.2,
+        }
+    }
+}
+
+impl Ewma {
+    fn deviation(&self) -> Deviation {
+        Deviation {
+            direction: self.direction,
+            min_abs_dev: self.min_abs_dev,
+            min_rel_dev: self.min_rel_dev,
+            threshold_sigmas: self.threshold_sigmas,
+        }
+    }
+}
+
+/// What is remembered about one series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EwmaState {
+    mean: f64,
+    variance: f64,
+    last_ms: i64,
+    points: u32,
+}
+
+// A million series must fit in 32 MB.
+const _: () = assert!(size_of::<EwmaState>() <= 32);
+
+impl Detector for Ewma {
+    type State = EwmaState;
+
+    fn validate(&self) -> Result<(), InvalidParameters> {
+        let positive = self.half_life_s > 0.0 && self.half_life_s.is_finite();
+        InvalidParameters::unless(positive, "half_life_s must be more than 0")?;
+        InvalidParameters::unless(self.warmup_points >= 2, "warmup_points must be at least 2")?;
+        InvalidParameters::unless(self.clip_sigmas >= 1.0, "clip_sigmas must be at least 1")?;
+        self.deviation().validate()
+    }
+
+    fn update(&self, state: &mut EwmaState, point: Point) -> Option<Verdict> {
+        if state.points == 0 {
+            state.mean = point.value;
+            state.last_ms = point.time_ms;
+        }
+        // Judge first, learn second: a point must not soften its own verdict.
+        let sigma = state.variance.sqrt();
+        let warm = state.points >= self.warmup_points;
+        let verdict = warm.then(|| self.deviation().judge(point.value, state.mean, sigma));
+
+        let elapsed_s = point.time_ms.saturating_sub(state.last_ms).max(0) as f64 / 1000.0;
+        // While few points are known each counts alike, so that the first does not outweigh the rest.
+        let weight =
+            (1.0 - 0.5_f64.powf(elapsed_s / self.half_life_s)).max(1.0 / f64::from(state.points + 1));
+        let weight = if warm { weight.min(0.5) } else { weight };
+        let deviation = point.value - state.mean;
+        // A little more than sigma may be learned at a time, or a flat series could never learn that it moves.
+        let smallest = self.min_abs_dev.max(self.min_rel_dev * state.mean.abs());
+        let limit = if warm { (self.clip_sigmas * sigma).max(smallest) } else { f64::INFINITY };
+        let learned = deviation.clamp(-limit, limit);
+        let variance = (1.0 - weight) * (state.variance + weight * learned * learned);
+        if variance.is_finite() {
+            state.mean += weight * learned;
+            state.variance = variance;
+        }
+        state.last_ms = state.last_ms.max(point.time_ms);
+        state.points = state.points.saturating_add(1).min(u32::MAX - 1);
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `len` points of noise around `level(i)`, 10 s apart; returns the indexes that alarm.
+    fn alarms(len: usize, level: impl Fn(usize) -> f64) -> Vec<usize> {
+        let (detector, mut state) = (Ewma::default(), EwmaState::default());
+        let mut alarms_at = |i: usize| {
+            let value = level(i) + [-1.0, 0.5, 1.0, -0.5][i % 4];
+            let point = Point { time_ms: i as i64 * 10_000, value };
+            detector.update(&mut state, point).is_some_and(|verdict| verdict.anomaly_score > 0.5)
+        };
+        (0..len).filter(|&i| alarms_at(i)).collect()
+    }
+
+    #[test]
+    fn spikes_are_flagged_and_do_not_mask_each_other() {
+        let spikes = [150, 153];
+        assert_eq!(alarms(200, |i| if spikes.contains(&i) { 40.0 } else { 0.0 }), spikes);
+    }
+
+    #[test]
+    fn a_new_level_is_flagged_and_learned() {
+        let alarms = alarms(2000, |i| if i < 500 { 10.0 } else { 50.0 });
+        assert_eq!(alarms.first(), Some(&500));
+        assert!(*alarms.last().unwrap() < 1000, "{alarms:?}");
+    }
+
+    #[test]
+    fn nothing_is_flagged_during_warmup() {
+        assert_eq!(alarms(29, |i| if i == 20 { 1e9 } else { 0.0 }), [0; 0]);
+    }
+}

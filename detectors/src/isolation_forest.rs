@@ -1,0 +1,284 @@
+//! Isolation forest over the last values of a series.
+//!
+//! Finds points that are easily set apart from the rest by random cuts, without assuming a distribution: extreme
+//! values and, less surely, unusual successions (cuts along one axis see them poorly). After Liu, Ting and Zhou (2008), "Isolation Forest"; the forgetting follows
+//! Ding and Fei (2013), "An anomaly detection approach based on isolation forest algorithm for streaming data using
+//! sliding window": every [`IsolationForest::rebuild_points`] points the oldest tree is grown anew from a sample of the window.
+//!
+//! A point is the shingle of the last [`SHINGLE`] values. Its isolation score is compared with the scores of the series' own
+//! past, so that one threshold serves all series. Seeded by the number of points seen: the same points give the same forest.
+//! Limits: one series at a time, about 30 KB of state for each; a level that stays is normal once the trees know it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Detector, Deviation, Direction, InvalidParameters, Point, Verdict};
+
+/// Values in a shingle.
+pub const SHINGLE: usize = 2;
+const WINDOW: usize = 256;
+const SAMPLE: usize = 64;
+const TREES: usize = 24;
+const DEPTH_MAX: u32 = 10;
+/// Cuts reach beyond the sample by this share of its range on either side, as in Tan, Ting and Liu (2011), "Fast anomaly
+/// detection for streaming data": else a value beyond all that was seen would look like the largest that was seen.
+const MARGIN: f64 = 1.0;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IsolationForest {
+    /// A tree is grown anew after this many points.
+    pub rebuild_points: u32,
+    /// Points to see before the first verdict; at least the sample of a tree.
+    pub warmup_points: u32,
+    /// How far the isolation score must lie above its own mean.
+    pub threshold_sigmas: f64,
+    pub direction: Direction,
+    pub min_abs_dev: f64,
+    pub min_rel_dev: f64,
+}
+
+impl Default for IsolationForest {
+    fn default() -> Self {
+        Self {
+            rebuild_points: 16,
+            warmup_points: 96,
+            threshold_sigmas: 4.0,
+            direction: Direction::Both,
+            min_abs_dev: 1e-3,
+            min_rel_dev: 0.3,
+        }
+    }
+}
+
+/// A cut, or a leaf when `dimension` is [`LEAF`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Node {
+    dimension: u8,
+    split: f32,
+    /// Of a cut the index of the second child (the first follows it); of a leaf the number of points in it.
+    link: u16,
+}
+
+const LEAF: u8 = u8::MAX;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ForestState {
+    /// The last values, oldest first.
+    window: Vec<f32>,
+    trees: Vec<Vec<Node>>,
+    points: u32,
+    score_mean: f64,
+    score_variance: f64,
+    value_mean: f64,
+    value_spread: f64,
+}
+
+impl Detector for IsolationForest {
+    type State = ForestState;
+
+    fn validate(&self) -> Result<(), InvalidParameters> {
+        InvalidParameters::unless(self.rebuild_points >= 1, "rebuild_points must be at least 1")?;
+        InvalidParameters::unless(
+            self.warmup_points as usize >= SAMPLE + SHINGLE,
+            "warmup_points must be at least 66, the sample of a tree",
+        )?;
+        self.deviation().validate()
+    }
+
+    fn update(&self, state: &mut ForestState, point: Point) -> Option<Verdict> {
+        // The largest f32 bounds what is kept; beyond it all values are alike.
+        let value = point.value.clamp(f64::from(f32::MIN), f64::from(f32::MAX));
+        if state.window.len() == WINDOW {
+            state.window.remove(0);
+        }
+        state.window.push(value as f32);
+        let warm = state.points >= self.warmup_points && state.trees.len() == TREES;
+        let mut verdict = None;
+        if state.trees.len() == TREES && state.window.len() >= SHINGLE {
+            let shingle = &state.window[state.window.len() - SHINGLE..];
+            let score = isolation_score(&state.trees, shingle);
+            if warm {
+                verdict = Some(self.judge(state, value, score));
+            }
+            let known = state.score_mean > 0.0;
+            let sigma = state.score_variance.sqrt();
+            let deviation = if known { score - state.score_mean } else { 0.0 };
+            let limit = if warm { (4.0 * sigma).max(0.02) } else { f64::INFINITY };
+            let learned = deviation.clamp(-limit, limit);
+            state.score_mean = if known { state.score_mean + 0.02 * learned } else { score };
+            state.score_variance = 0.98 * (state.score_variance + 0.02 * learned * learned);
+        }
+        let weight = (1.0 / f64::from(state.points.min(99) + 1)).max(0.02);
+        let deviation = value - state.value_mean;
+        let limit =
+            if warm { 4.0 * state.value_spread + self.margin(state.value_mean) } else { f64::INFINITY };
+        state.value_mean += weight * deviation.clamp(-limit, limit);
+        state.value_spread += weight * (deviation.abs().min(limit) - state.value_spread);
+        state.points = state.points.saturating_add(1);
+        self.grow(state);
+        verdict
+    }
+}
+
+impl IsolationForest {
+    fn deviation(&self) -> Deviation {
+        Deviation {
+            direction: self.direction,
+            min_abs_dev: self.min_abs_dev,
+            min_rel_dev: self.min_rel_dev,
+            threshold_sigmas: self.threshold_sigmas,
+        }
+    }
+
+    fn margin(&self, expected: f64) -> f64 {
+        self.min_abs_dev.max(self.min_rel_dev * expected.abs())
+    }
+
+    /// Both must be far off: the isolation score from its mean, and the value from what is usual.
+    fn judge(&self, state: &ForestState, value: f64, score: f64) -> Verdict {
+        let by_value = self.deviation().judge(value, state.value_mean, state.value_spread / 2.0);
+        let sigmas = (score - state.score_mean) / state.score_variance.sqrt().max(0.01);
+        let ratio = (sigmas / self.threshold_sigmas).max(0.0);
+        let anomaly_score = by_value.anomaly_score.min(ratio / (1.0 + ratio));
+        Verdict { anomaly_score, ..by_value }
+    }
+
+    /// Grows the first trees when the window holds a sample, and one anew every `rebuild_points`.
+    fn grow(&self, state: &mut ForestState) {
+        if state.window.len() < SAMPLE + SHINGLE {
+            return;
+        }
+        let mut random = SplitMix64(u64::from(state.points).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        if state.trees.len() < TREES {
+            while state.trees.len() < TREES {
+                state.trees.push(grow_tree(&state.window, &mut random));
+            }
+        } else if state.points.is_multiple_of(self.rebuild_points) {
+            state.trees.remove(0);
+            state.trees.push(grow_tree(&state.window, &mut random));
+        }
+    }
+}
+
+fn grow_tree(window: &[f32], random: &mut SplitMix64) -> Vec<Node> {
+    let shingles = window.len() - SHINGLE + 1;
+    let mut sample: Vec<usize> = (0..SAMPLE).map(|_| random.below(shingles)).collect();
+    let mut nodes = Vec::with_capacity(2 * SAMPLE);
+    split(window, &mut sample, 0, &mut nodes, random);
+    nodes
+}
+
+fn split(window: &[f32], sample: &mut [usize], depth: u32, nodes: &mut Vec<Node>, random: &mut SplitMix64) {
+    let leaf = Node { dimension: LEAF, split: 0.0, link: sample.len() as u16 };
+    if sample.len() <= 1 || depth == DEPTH_MAX {
+        nodes.push(leaf);
+        return;
+    }
+    let first = random.below(SHINGLE);
+    let range = |dimension: usize| {
+        let values = sample.iter().map(|&start| window[start + dimension]);
+        values
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+    };
+    // A dimension in which all are alike cannot be cut; another may.
+    let cuttable = (0..SHINGLE).map(|i| (first + i) % SHINGLE).map(|dimension| (dimension, range(dimension)));
+    let Some((dimension, (low, high))) = cuttable.into_iter().find(|(_, (low, high))| low < high) else {
+        nodes.push(leaf);
+        return;
+    };
+    let (low, high) = (f64::from(low), f64::from(high));
+    let beyond = MARGIN * (high - low);
+    let at = low - beyond + random.unit() * (high - low + 2.0 * beyond);
+    let at = at.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+    let mut below = 0;
+    for i in 0..sample.len() {
+        if window[sample[i] + dimension] <= at {
+            sample.swap(i, below);
+            below += 1;
+        }
+    }
+    let index = nodes.len();
+    nodes.push(Node { dimension: dimension as u8, split: at, link: 0 });
+    let (left, right) = sample.split_at_mut(below);
+    split(window, left, depth + 1, nodes, random);
+    nodes[index].link = nodes.len() as u16;
+    split(window, right, depth + 1, nodes, random);
+}
+
+/// 2^(-mean path length / expected path length), 0..1: near 1 is easily isolated, 0.5 is usual.
+fn isolation_score(trees: &[Vec<Node>], shingle: &[f32]) -> f64 {
+    let total: f64 = trees.iter().map(|nodes| path_length(nodes, shingle)).sum();
+    (-(total / trees.len() as f64) / average_path_length(SAMPLE as f64)).exp2()
+}
+
+fn path_length(nodes: &[Node], shingle: &[f32]) -> f64 {
+    let (mut index, mut depth) = (0, 0.0);
+    while let Some(node) = nodes.get(index) {
+        if node.dimension == LEAF {
+            return depth + average_path_length(f64::from(node.link));
+        }
+        index = if shingle[usize::from(node.dimension)] <= node.split {
+            index + 1
+        } else {
+            usize::from(node.link)
+        };
+        depth += 1.0;
+    }
+    depth
+}
+
+/// Average path length of an unsuccessful search in a binary search tree of `n` points.
+fn average_path_length(n: f64) -> f64 {
+    const EULER_MASCHERONI: f64 = 0.577_215_664_901_532_9;
+    match n {
+        n if n < 2.0 => 0.0,
+        n if n < 3.0 => 1.0,
+        n => 2.0 * ((n - 1.0).ln() + EULER_MASCHERONI) - 2.0 * (n - 1.0) / n,
+    }
+}
+
+/// Steele, Lea and Flood (2014), "Fast splittable pseudorandom number generators".
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        ((u128::from(self.next()) * limit as u128) >> 64) as usize
+    }
+
+    /// 0 included, 1 not.
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extreme_value_is_isolated_also_among_two_levels() {
+        let (detector, mut state) = (IsolationForest::default(), ForestState::default());
+        let level = |i: i64| if i % 2 == 0 { 10.0 } else { 90.0 };
+        for i in 0..400 {
+            let value = level(i) + [-1.0, 0.5, 1.0, -0.5, 0.2][i as usize % 5];
+            detector.update(&mut state, Point { time_ms: i * 10_000, value });
+        }
+        let usual = isolation_score(&state.trees, &[90.0, 10.2]);
+        let extreme = isolation_score(&state.trees, &[90.0, 400.0]);
+        assert!(extreme > usual + 0.05, "{extreme} is not above {usual}");
+    }
+
+    #[test]
+    fn path_lengths_are_those_of_the_paper() {
+        assert_eq!(average_path_length(1.0), 0.0);
+        assert!((average_path_length(256.0) - 10.244).abs() < 0.01);
+    }
+}

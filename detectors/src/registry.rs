@@ -1,0 +1,46 @@
+//! The list of every built-in detector.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::bank::Bank;
+use crate::ewma::Ewma;
+use crate::isolation_forest::IsolationForest;
+use crate::seasonal::Seasonal;
+use crate::{Detector, DetectorBank, InvalidParameters};
+
+/// A detector as the configuration knows it.
+pub struct DetectorSpec {
+    pub name: &'static str,
+    pub summary: &'static str,
+    /// Builds it from its parameters, a JSON object; what is left out has its default.
+    pub build: fn(Value) -> Result<Box<dyn DetectorBank>, InvalidParameters>,
+}
+
+/// To add a detector: a file beside this one, and a line here.
+pub const DETECTORS: &[DetectorSpec] = &[
+    DetectorSpec {
+        name: "ewma",
+        summary: "z-score against an exponentially weighted mean and deviation",
+        build: build::<Ewma>,
+    },
+    DetectorSpec {
+        name: "seasonal",
+        summary: "residual of an online decomposition into level, trend and season",
+        build: build::<Seasonal>,
+    },
+    DetectorSpec {
+        name: "isolation_forest",
+        summary: "isolation forest over the last values of a series, rebuilt from a sliding window",
+        build: build::<IsolationForest>,
+    },
+];
+
+fn build<D: Detector + DeserializeOwned>(
+    parameters: Value,
+) -> Result<Box<dyn DetectorBank>, InvalidParameters> {
+    let detector: D =
+        serde_json::from_value(parameters).map_err(|error| InvalidParameters(error.to_string()))?;
+    detector.validate()?;
+    Ok(Box::new(Bank::new(detector)))
+}
