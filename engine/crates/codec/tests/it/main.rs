@@ -1,0 +1,82 @@
+mod arbitrary;
+mod cloud_events;
+mod golden;
+mod ordering;
+mod round_trip;
+
+use foreshock_codec::{Dropped, Limits, Rejected, decoder};
+use model::{SourceRecord, Telemetry};
+use proto::opentelemetry::common::v1::{AnyValue, KeyValue, any_value::Value};
+use proto::opentelemetry::resource::v1::Resource;
+
+/// Decodes one record with fresh state.
+fn decode(
+    signal: &str,
+    headers: &[(&str, &[u8])],
+    payload: &[u8],
+) -> Result<(Vec<Telemetry>, Dropped), Rejected> {
+    decode_within(Limits::default(), signal, headers, payload)
+}
+
+fn decode_within(
+    limits: Limits,
+    signal: &str,
+    headers: &[(&str, &[u8])],
+    payload: &[u8],
+) -> Result<(Vec<Telemetry>, Dropped), Rejected> {
+    let encoding = if signal == "events" { "cloud_events" } else { "otlp_proto" };
+    let mut decoder = decoder(signal, encoding, limits).unwrap();
+    let record = SourceRecord { topic: "t", partition: 0, offset: 0, key: None, headers, payload };
+    let mut out = Vec::new();
+    let result = decoder.decode(record, &mut out);
+    assert!(result.is_ok() || out.is_empty(), "a rejected record leaves nothing behind");
+    result.map(|()| (out, decoder.dropped()))
+}
+
+/// One line for each row.
+fn lines(telemetry: &[Telemetry]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for batch in telemetry {
+        match batch {
+            Telemetry::Samples(batch) => lines.extend(batch.rows().map(|row| {
+                format!(
+                    "{:?} {} start {:?} at {} = {}",
+                    row.kind, row.labels, row.start_ms, row.time_ms, row.value
+                )
+            })),
+            Telemetry::Histograms(batch) => lines.extend(batch.rows().map(|row| format!("{row:?}"))),
+            Telemetry::Spans(batch) => lines.extend(batch.rows().map(|row| format!("{row:?}"))),
+            Telemetry::Logs(batch) => lines.extend(batch.rows().map(|row| format!("{row:?}"))),
+            Telemetry::Events(batch) => lines.extend(batch.rows().map(|row| format!("{row:?}"))),
+        }
+    }
+    lines
+}
+
+fn any(text: &str) -> Option<AnyValue> {
+    Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) })
+}
+
+fn attribute(key: &str, value: &str) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: any(value), ..Default::default() }
+}
+
+fn resource(attributes: &[(&str, &str)]) -> Option<Resource> {
+    let attributes = attributes.iter().map(|(key, value)| attribute(key, value)).collect();
+    Some(Resource { attributes, ..Default::default() })
+}
+
+#[test]
+fn every_decoder_is_found_by_its_names() {
+    for spec in foreshock_codec::DECODERS {
+        assert!(decoder(spec.signal, spec.encoding, Limits::default()).is_some());
+    }
+    assert!(decoder("events", "otlp_proto", Limits::default()).is_none());
+}
+
+#[test]
+fn empty_record_has_no_rows() {
+    for signal in ["metrics", "logs", "spans"] {
+        assert_eq!(decode(signal, &[], b"").unwrap(), (Vec::new(), Dropped::default()));
+    }
+}
