@@ -45,4 +45,15 @@ proptest! {
             check(signal, &[], &payload);
         }
     }
+
+    #[test]
+    fn damaged_ipc(at in any::<prop::sample::Index>(), byte in any::<u8>(), end in any::<prop::sample::Index>()) {
+        let (telemetry, _) = decode("metrics", &[], &valid()).unwrap();
+        let mut bytes = ipc::to_bytes(&telemetry[0]);
+        let position = at.index(bytes.len());
+        bytes[position] ^= byte;
+        prop_assert_eq!(ipc::from_bytes("samples", &bytes).is_ok(), byte == 0);
+        bytes.truncate(end.index(bytes.len()));
+        prop_assert!(ipc::from_bytes("samples", &bytes).is_err());
+    }
 }

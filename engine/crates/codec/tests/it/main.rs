@@ -1,3 +1,8 @@
+//! The decoders from outside.
+
+// In tests a failure may be a panic, also outside of the functions that are marked as tests.
+#![allow(clippy::unwrap_used)]
+
 mod arbitrary;
 mod cloud_events;
 mod golden;
