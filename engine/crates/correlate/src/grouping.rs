@@ -55,6 +55,9 @@ impl Default for GrouperSettings {
     }
 }
 
+/// An incident that was opened by hand waits this many times longer for anomalies before it is resolved.
+const BY_HAND_PATIENCE: i64 = 6;
+
 /// An anomaly that belongs to no incident yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Suspect {
@@ -76,6 +79,8 @@ struct OpenIncident {
     /// Rankings done after the first one.
     ranked: usize,
     first_metric: String,
+    /// Somebody asked: every service is ranked, and it stays open longer without anomalies.
+    by_hand: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -181,7 +186,8 @@ impl Grouper {
                 open.ranked += 1;
                 is_due = true;
             }
-            let resolve_ms = open.last_anomaly_ms.saturating_add(settings.resolve_after_ms);
+            let patience = if open.by_hand { BY_HAND_PATIENCE } else { 1 };
+            let resolve_ms = open.last_anomaly_ms.saturating_add(patience * settings.resolve_after_ms);
             let is_over = resolve_ms <= watermark_ms;
             if is_due {
                 rank(open, watermark_ms.min(resolve_ms), &settings, correlator);
@@ -199,6 +205,19 @@ impl Grouper {
         self.suspects.retain(|suspect| suspect.time_ms >= forget_ms);
         self.runs.retain(|_, (last_ms, _)| *last_ms >= forget_ms);
         versions
+    }
+
+    /// Ranks all open incidents with what is known at `now_ms`, as at the end of a recording.
+    pub fn rank_open(&mut self, now_ms: i64, correlator: &Correlator) -> Vec<Incident> {
+        let settings = &self.settings;
+        let ranked = self.open.iter_mut().map(|open| {
+            rank(open, now_ms, settings, correlator);
+            open.incident.version += 1;
+            open.incident.state = IncidentState::Updated;
+            open.incident.updated_ms = now_ms;
+            open.incident.clone()
+        });
+        ranked.collect()
     }
 
     /// The newest versions of the open incidents.
@@ -306,7 +325,9 @@ impl Grouper {
             self.suppressed += 1;
             return None;
         }
-        let mut open = OpenIncident { incident, trigger, last_anomaly_ms: now_ms, ranked: 0, first_metric };
+        let by_hand = first_metric.is_empty();
+        let last_anomaly_ms = now_ms;
+        let mut open = OpenIncident { incident, trigger, last_anomaly_ms, ranked: 0, first_metric, by_hand };
         rank(&mut open, now_ms, &self.settings, correlator);
         let version = open.incident.clone();
         self.open.push(open);
@@ -316,8 +337,10 @@ impl Grouper {
 
 fn rank(open: &mut OpenIncident, now_ms: i64, settings: &GrouperSettings, correlator: &Correlator) {
     let mut causes: Vec<RootCause> = correlator.rank_for(&open.trigger.into(), now_ms);
-    causes.retain(|cause| cause.score > 0.0);
-    causes.truncate(settings.causes_max);
+    if !open.by_hand {
+        causes.retain(|cause| cause.score > 0.0);
+        causes.truncate(settings.causes_max);
+    }
     open.incident.root_causes = causes;
     open.incident.changes = correlator.changes_near(open.trigger.time_ms, settings.changes_before_ms, now_ms);
     open.incident.title = title_of(&open.incident, &open.first_metric);

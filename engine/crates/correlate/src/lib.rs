@@ -18,6 +18,6 @@ pub mod traces;
 
 pub use evidence::{Correlator, CorrelatorLimits};
 pub use graph::ServiceGraph;
-
+pub use grouping::{Grouper, GrouperSettings};
 pub use ranking::{Family, RANKERS, Ranker, Trigger};
 pub use template::template_of;

@@ -59,6 +59,8 @@ pub const RANKERS: &[Ranker] = &[
 const NOT_CANDIDATES: &[&str] = &["_sli", ""];
 /// Pieces of evidence shown of one kind.
 const SHOWN: usize = 3;
+/// Evidence that convinces less is noise to a reader; it still counts.
+const SHOWN_MIN: f64 = 0.02;
 
 pub type Findings = BTreeMap<Symbol, Finding>;
 
@@ -153,6 +155,9 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ro
             let square = finding.strength * finding.strength;
             let convincing = square / (square + ranker.half * ranker.half);
             cause.score += ranker.weight * convincing * finding.strength / strongest;
+            if convincing < SHOWN_MIN {
+                continue;
+            }
             let mut evidence = finding.evidence;
             evidence.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.subject.cmp(&b.subject)));
             evidence.truncate(SHOWN);
