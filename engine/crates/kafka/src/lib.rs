@@ -1,1 +1,30 @@
 //! The only crate that knows librdkafka: workers, transactions, readers.
+//!
+//! - [`KafkaWorker`]: one thread that reads partitions, runs their tasks and writes each epoch in one transaction.
+//! - [`TopicReader`]: reads whole topics from the beginning, outside any consumer group.
+//! - [`TopicWriter`]: a plain producer for the demo and the `produce` command.
+//! - [`topics`]: creates what the engine writes to, checks what it reads from.
+//! - [`MockKafka`]: a broker within this process, for the demo. It proves nothing about transactions.
+//!
+//! **Architecture invariant:** librdkafka's calls block, and rebalances are answered by whoever polls. So every worker owns
+//! its thread, and no other crate sees an `rdkafka` type.
+
+mod client;
+mod counters;
+mod error;
+mod mock;
+mod reader;
+mod settings;
+pub mod topics;
+mod transaction;
+mod worker;
+mod writer;
+
+pub use counters::{CounterValues, WorkerCounters};
+pub use error::{Action, Error};
+pub use mock::MockKafka;
+pub use reader::{ReadRecord, TopicReader};
+pub use settings::{ConnectionSettings, Secret, Security, StartOffset, WorkerSettings};
+pub use topics::{TopicSpec, TopicState};
+pub use worker::{KafkaWorker, TaskFactory, WorkerState};
+pub use writer::{TopicWriter, WriteRecord};

@@ -1,0 +1,75 @@
+//! What a worker has done so far, readable from any thread.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Written by the worker's thread alone.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
+    pub(crate) records: AtomicU64,
+    pub(crate) record_bytes: AtomicU64,
+    pub(crate) outputs: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+    pub(crate) epochs: AtomicU64,
+    pub(crate) aborts: AtomicU64,
+    pub(crate) queue_full: AtomicU64,
+    pub(crate) partitions: AtomicU64,
+    pub(crate) lag_records: AtomicI64,
+    pub(crate) commit_latency_us_last: AtomicU64,
+    pub(crate) commit_latency_us_max: AtomicU64,
+    pub(crate) commit_latency_us_sum: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CounterValues {
+    /// Records given to tasks, those of aborted epochs included.
+    pub records: u64,
+    pub record_bytes: u64,
+    /// Records written, those of aborted epochs included; dead letters too.
+    pub outputs: u64,
+    pub dead_letters: u64,
+    /// Epochs committed.
+    pub epochs: u64,
+    /// Epochs aborted.
+    pub aborts: u64,
+    /// How often the producer's queue was full and reading had to wait.
+    pub queue_full: u64,
+    /// Partitions assigned now.
+    pub partitions: u64,
+    /// Records not yet read in the assigned partitions, about a second old. Transaction markers count, so a topic that is
+    /// written in transactions may show 1 per partition when all is read. Unknown is -1.
+    pub lag_records: i64,
+    /// From the barrier until the commit was acknowledged.
+    pub commit_latency_us_last: u64,
+    pub commit_latency_us_max: u64,
+    /// Over all committed epochs: divide by `epochs` for the mean.
+    pub commit_latency_us_sum: u64,
+}
+
+impl WorkerCounters {
+    pub fn values(&self) -> CounterValues {
+        CounterValues {
+            records: self.records.load(Relaxed),
+            record_bytes: self.record_bytes.load(Relaxed),
+            outputs: self.outputs.load(Relaxed),
+            dead_letters: self.dead_letters.load(Relaxed),
+            epochs: self.epochs.load(Relaxed),
+            aborts: self.aborts.load(Relaxed),
+            queue_full: self.queue_full.load(Relaxed),
+            partitions: self.partitions.load(Relaxed),
+            lag_records: self.lag_records.load(Relaxed),
+            commit_latency_us_last: self.commit_latency_us_last.load(Relaxed),
+            commit_latency_us_max: self.commit_latency_us_max.load(Relaxed),
+            commit_latency_us_sum: self.commit_latency_us_sum.load(Relaxed),
+        }
+    }
+
+    pub(crate) fn committed(&self, latency: Duration) {
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.epochs.fetch_add(1, Relaxed);
+        self.commit_latency_us_last.store(latency_us, Relaxed);
+        self.commit_latency_us_max.fetch_max(latency_us, Relaxed);
+        self.commit_latency_us_sum.fetch_add(latency_us, Relaxed);
+    }
+}
