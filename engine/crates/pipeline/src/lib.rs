@@ -4,10 +4,14 @@
 //! no randomness without a seed, no hash-map order, and no batch boundary in the result.
 
 pub mod alert;
+pub mod analysis;
 pub mod derive;
+pub mod detect;
 pub mod matcher;
 pub mod series;
 pub mod settings;
 pub mod task;
+pub mod watermark;
 
+pub use analysis::{Analysis, Finding};
 pub use task::PartitionTask;

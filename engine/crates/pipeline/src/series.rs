@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn slots_are_stable_bounded_and_used_again() {
         let mut table = SeriesTable::with_limit(2);
-        let mut slot = |table: &mut SeriesTable, name: &str, time_ms| {
+        let slot = |table: &mut SeriesTable, name: &str, time_ms| {
             let labels = Labels::of("cart", name);
             table.slot_for(labels.id(), time_ms, || labels.clone())
         };

@@ -91,7 +91,10 @@ impl StepAggregates {
             bucket.errors += u64::from(error);
             if bucket.durations_us.len() == DURATIONS_MAX {
                 let mut keep = false;
-                bucket.durations_us.retain(|_| std::mem::replace(&mut keep, !keep));
+                bucket.durations_us.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
             }
             bucket.durations_us.push(duration_us);
         }

@@ -1,0 +1,241 @@
+//! The detect stage: points in, anomalies out.
+//!
+//! Points are gathered and every detector judges them at once, so that dynamic dispatch is paid per batch and not per
+//! point. What comes out is in the order of the points, then of the detectors, whatever the batches were.
+
+use detectors::{DetectorBank, Point, Slot, Verdict};
+use model::labels::NAME;
+use model::{Anomaly, Labels, SeriesId, Severity};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::matcher::Matcher;
+use crate::series::SeriesTable;
+use crate::settings::{AnalysisSettings, DetectorSettings};
+
+/// A detector that cannot be made as configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDetector {
+    #[error("detector kind {kind:?} is unknown; there are {known}")]
+    Unknown { kind: String, known: String },
+    #[error("detector {name}: {reason}")]
+    Parameters { name: String, reason: String },
+}
+
+/// A configured detector and what it watches.
+struct Watch {
+    name: String,
+    matchers: Vec<Matcher>,
+    bank: Box<dyn DetectorBank>,
+    /// By slot: whether the matchers hold for the series.
+    watched: Vec<bool>,
+    slots: Vec<Slot>,
+    points: Vec<Point>,
+    /// Positions among the gathered points.
+    rows: Vec<usize>,
+    verdicts: Vec<Option<Verdict>>,
+}
+
+/// A point that was gathered, with its series.
+#[derive(Clone, Copy, Debug)]
+struct Gathered {
+    slot: u32,
+    time_ms: i64,
+    value: f64,
+}
+
+pub struct Detect {
+    series: SeriesTable,
+    watches: Vec<Watch>,
+    gathered: Vec<Gathered>,
+    over_limit: u64,
+}
+
+/// Points gathered before the detectors run at the latest.
+const GATHERED_MAX: usize = 4096;
+
+impl Detect {
+    pub fn new(settings: &AnalysisSettings, detectors: &[DetectorSettings]) -> Result<Self, InvalidDetector> {
+        let watches = detectors.iter().map(watch).collect::<Result<_, _>>()?;
+        let series = SeriesTable::with_limit(settings.series_max);
+        Ok(Self { series, watches, gathered: Vec::new(), over_limit: 0 })
+    }
+
+    pub fn series(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Points of series beyond the limit.
+    pub fn over_limit(&self) -> u64 {
+        self.over_limit
+    }
+
+    /// Gathers one finite point; returns whether it is time to [`flush`](Self::flush).
+    pub fn gather(
+        &mut self,
+        id: SeriesId,
+        labels: impl FnOnce() -> Labels,
+        time_ms: i64,
+        value: f64,
+    ) -> bool {
+        let known = self.series.len();
+        let Some(slot) = self.series.slot_for(id, time_ms, labels) else {
+            self.over_limit += 1;
+            return false;
+        };
+        if self.series.len() > known {
+            self.admit(slot);
+        }
+        self.gathered.push(Gathered { slot, time_ms, value });
+        self.gathered.len() >= GATHERED_MAX
+    }
+
+    /// Decides once per series which detectors watch it.
+    fn admit(&mut self, slot: u32) {
+        let Some(series) = self.series.get(slot) else { return };
+        for watch in &mut self.watches {
+            if watch.watched.len() <= slot as usize {
+                watch.watched.resize(slot as usize + 1, false);
+            }
+            watch.watched[slot as usize] =
+                watch.matchers.iter().all(|matcher| matcher.matches(&series.labels));
+        }
+    }
+
+    /// Judges what was gathered. `each` is called for every point in order, with the anomalies found in it.
+    pub fn flush(&mut self, mut each: impl FnMut(&Labels, i64, f64, Vec<Anomaly>)) {
+        for watch in &mut self.watches {
+            watch.slots.clear();
+            watch.points.clear();
+            watch.rows.clear();
+            watch.verdicts.clear();
+            for (row, gathered) in self.gathered.iter().enumerate() {
+                if watch.watched[gathered.slot as usize] {
+                    watch.slots.push(Slot(gathered.slot));
+                    watch.points.push(Point { time_ms: gathered.time_ms, value: gathered.value });
+                    watch.rows.push(row);
+                }
+            }
+            watch.bank.observe(&watch.slots, &watch.points, &mut watch.verdicts);
+            assert_eq!(watch.verdicts.len(), watch.points.len(), "a verdict for each point");
+        }
+        let mut cursors = vec![0_usize; self.watches.len()];
+        for (row, gathered) in self.gathered.iter().enumerate() {
+            let Some(series) = self.series.get(gathered.slot) else { continue };
+            let mut anomalies = Vec::new();
+            for (watch, cursor) in self.watches.iter().zip(&mut cursors) {
+                if watch.rows.get(*cursor) != Some(&row) {
+                    continue;
+                }
+                let verdict = watch.verdicts[*cursor];
+                *cursor += 1;
+                if let Some(verdict) = verdict.filter(|verdict| verdict.anomaly_score > 0.5) {
+                    let point = Point { time_ms: gathered.time_ms, value: gathered.value };
+                    anomalies.push(anomaly(series.id, &series.labels, &watch.name, point, &verdict));
+                }
+            }
+            each(&series.labels, gathered.time_ms, gathered.value, anomalies);
+        }
+        self.gathered.clear();
+    }
+
+    /// Forgets series without a point since `time_ms`.
+    pub fn forget_idle_since(&mut self, time_ms: i64) {
+        for slot in self.series.evict_idle_since(time_ms) {
+            for watch in &mut self.watches {
+                watch.bank.forget(Slot(slot));
+            }
+        }
+    }
+}
+
+fn watch(settings: &DetectorSettings) -> Result<Watch, InvalidDetector> {
+    let name = settings.name.clone().unwrap_or_else(|| settings.kind.clone());
+    let spec = detectors::DETECTORS.iter().find(|spec| spec.name == settings.kind).ok_or_else(|| {
+        let known: Vec<&str> = detectors::DETECTORS.iter().map(|spec| spec.name).collect();
+        InvalidDetector::Unknown { kind: settings.kind.clone(), known: known.join(", ") }
+    })?;
+    let parameters = serde_json::Value::Object(settings.parameters.clone());
+    let bank = (spec.build)(parameters)
+        .map_err(|error| InvalidDetector::Parameters { name: name.clone(), reason: error.to_string() })?;
+    let (watched, slots, points, rows, verdicts) = (vec![], vec![], vec![], vec![], vec![]);
+    Ok(Watch { name, matchers: settings.matchers.clone(), bank, watched, slots, points, rows, verdicts })
+}
+
+fn anomaly(id: SeriesId, labels: &Labels, detector: &str, point: Point, verdict: &Verdict) -> Anomaly {
+    let identity = format!("{id}/{detector}/{}", point.time_ms);
+    let severity = match verdict.anomaly_score {
+        score if score > 0.8 => Severity::Critical,
+        score if score > 2.0 / 3.0 => Severity::Warning,
+        _ => Severity::Info,
+    };
+    Anomaly {
+        id: format!("{:016x}", xxh3_64(identity.as_bytes())),
+        labels: labels.clone(),
+        service: labels.service().to_owned(),
+        metric: metric_of(labels),
+        detector: detector.to_owned(),
+        time_ms: point.time_ms,
+        value: point.value,
+        expected: verdict.expected,
+        lower: verdict.lower,
+        upper: verdict.upper,
+        anomaly_score: verdict.anomaly_score,
+        severity,
+    }
+}
+
+/// The metric's name with the labels that set it apart inside its service, as in `cpu{state="user"}`.
+pub fn metric_of(labels: &Labels) -> String {
+    let own = labels.iter().filter(|(key, _)| *key != model::labels::SERVICE && *key != NAME);
+    Labels::new(own.chain([(NAME, labels.name())])).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detectors(json: &str) -> Vec<DetectorSettings> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// Feeds two noisy series of which `b` spikes at point 150; returns (metric, detector, time) of each anomaly.
+    fn run(settings: &str, flush_every: usize) -> Vec<(String, String, i64)> {
+        let mut detect = Detect::new(&AnalysisSettings::default(), &detectors(settings)).unwrap();
+        let mut found = Vec::new();
+        for i in 0..200_usize {
+            for metric in ["a", "b"] {
+                let noise = [9.0, 10.5, 11.0, 9.5][i % 4];
+                let value = if metric == "b" && i == 150 { 900.0 } else { noise };
+                let labels = Labels::of("cart", metric);
+                let full = detect.gather(labels.id(), || labels.clone(), i as i64 * 10_000, value);
+                if full || i % flush_every == 0 {
+                    detect.flush(|_, _, _, anomalies| {
+                        found.extend(anomalies.into_iter().map(|a| (a.metric, a.detector, a.time_ms)));
+                    });
+                }
+            }
+        }
+        detect.flush(|_, _, _, anomalies| {
+            found.extend(anomalies.into_iter().map(|a| (a.metric, a.detector, a.time_ms)));
+        });
+        found
+    }
+
+    const BOTH: &str = r#"[{"kind": "ewma"}, {"kind": "ewma", "name": "only_a", "match": ["__name__=a"]}]"#;
+
+    #[test]
+    fn the_spike_is_found_by_those_who_watch_and_batches_do_not_matter() {
+        let found = run(BOTH, 1);
+        assert!(found.contains(&("b".to_owned(), "ewma".to_owned(), 1_500_000)), "{found:?}");
+        assert!(found.iter().all(|(metric, detector, _)| metric == "b" && detector == "ewma"), "{found:?}");
+        for flush_every in [2, 7, 1000] {
+            assert_eq!(run(BOTH, flush_every), found);
+        }
+    }
+
+    #[test]
+    fn an_unknown_detector_is_refused() {
+        let result = Detect::new(&AnalysisSettings::default(), &detectors(r#"[{"kind": "emwa"}]"#));
+        assert!(result.err().is_some_and(|error| error.to_string().contains("ewma")));
+    }
+}

@@ -1,1 +1,0 @@
-//! Online log template mining with bounded memory.

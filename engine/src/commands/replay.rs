@@ -1,0 +1,244 @@
+//! `foreshock replay`: recorded telemetry through the same engine, faster than it happened.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use model::{Incident, IncidentState, Labels, LogRow, MetricKind, SampleRow, SpanRow};
+use pipeline::{Analysis, Finding};
+use replay::history::{History, Row};
+
+use crate::config::Config;
+
+/// Run recorded telemetry through the engine and print the incidents that it would have raised
+///
+/// DIR holds any of metrics, traces and logs (.parquet or .csv) and graph.csv. T is RFC 3339, epoch milliseconds,
+/// or a time before now such as -14d.
+#[derive(Args)]
+pub struct Replay {
+    /// Folder with the telemetry
+    #[arg(long, value_name = "DIR")]
+    input: PathBuf,
+    /// The configuration; the defaults if it is not given
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Leave out what is older
+    #[arg(long, value_name = "T", value_parser = time_ms, allow_hyphen_values = true)]
+    from: Option<i64>,
+    /// Stop before this time: the last version of an incident is what was known by then
+    #[arg(long, value_name = "T", value_parser = time_ms, allow_hyphen_values = true)]
+    to: Option<i64>,
+    /// Open an incident at this time by hand and rank every service for it
+    #[arg(long, value_name = "T", value_parser = time_ms, allow_hyphen_values = true)]
+    trigger_ms: Option<i64>,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    /// For people
+    Text,
+    /// One JSON line for each version of each incident
+    Json,
+}
+
+impl Replay {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
+        if let (Some(from), Some(to)) = (self.from, self.to) {
+            anyhow::ensure!(from < to, "--from must be before --to");
+        }
+        let history = History::read(&self.input)?;
+        let (from_ms, to_ms) = (self.from.unwrap_or(i64::MIN), self.to.unwrap_or(i64::MAX));
+        let time_ms = |row: &Row| row.time_us().div_euclid(1000);
+        let rows: Vec<&Row> =
+            history.rows.iter().filter(|row| (from_ms..to_ms).contains(&time_ms(row))).collect();
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            anyhow::bail!(
+                "{}: no telemetry in that time; name a folder with metrics, traces or logs (.parquet or .csv)",
+                self.input.display()
+            );
+        };
+        let end_ms = self.to.unwrap_or(time_ms(last) + 1);
+        if let Some(trigger_ms) = self.trigger_ms {
+            let range = time_ms(first)..end_ms;
+            anyhow::ensure!(
+                range.contains(&trigger_ms),
+                "--trigger-ms {trigger_ms} lies outside of the data, which covers {} to {end_ms}",
+                range.start
+            );
+        }
+
+        let mut analysis = Analysis::new(&config.analysis, &config.detectors)?;
+        analysis.set_edges(&history.edges);
+        let mut report = Report { output: self.output, incidents: 0, anomalies: 0, alerts: 0 };
+        let mut feed = Feed::default();
+        let mut trigger_ms = self.trigger_ms;
+        let mut findings = Vec::new();
+        let progress = progress(rows.len());
+        for (i, row) in rows.iter().enumerate() {
+            if let Some(trigger_ms) = trigger_ms.take_if(|trigger_ms| time_ms(row) >= *trigger_ms) {
+                analysis.open_at(trigger_ms, trigger_ms, &mut findings);
+            }
+            feed.row(&mut analysis, row, &mut findings);
+            report.print(&mut findings)?;
+            if i % 4096 == 0 {
+                progress.set_position(i as u64);
+            }
+        }
+        if let Some(trigger_ms) = trigger_ms {
+            analysis.open_at(trigger_ms, trigger_ms, &mut findings);
+        }
+        analysis.finish(end_ms, &mut findings);
+        report.print(&mut findings)?;
+        progress.finish_and_clear();
+        if self.output == OutputFormat::Text {
+            println!(
+                "{} rows, {} series: {} anomalies, {} incidents, {} alerts",
+                rows.len(),
+                analysis.series(),
+                report.anomalies,
+                report.incidents,
+                report.alerts
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// On standard error, and only on a terminal.
+fn progress(rows: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("replaying {bar:40} {percent:>3}% {per_sec} rows, {eta} left");
+    let bar = ProgressBar::new(rows as u64);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Turns the rows of a folder into those of the engine.
+#[derive(Default)]
+struct Feed {
+    /// Canonical labels of (service, metric).
+    labels: HashMap<(Arc<str>, Arc<str>), String>,
+}
+
+impl Feed {
+    fn row(&mut self, analysis: &mut Analysis, row: &Row, out: &mut Vec<Finding>) {
+        match row {
+            Row::Point { time_ms, service, metric, value } => {
+                let key = (Arc::clone(service), Arc::clone(metric));
+                let labels =
+                    self.labels.entry(key).or_insert_with(|| Labels::of(service, metric).canonical());
+                let (kind, start_ms) = (MetricKind::Gauge, None);
+                analysis
+                    .on_sample(&SampleRow { labels, kind, time_ms: *time_ms, start_ms, value: *value }, out);
+            }
+            Row::Span { start_us, duration_us, trace_id, span_id, parent, service, operation, error } => {
+                let span = SpanRow {
+                    start_us: *start_us,
+                    duration_us: *duration_us,
+                    trace_id: *trace_id,
+                    span_id: *span_id,
+                    parent: *parent,
+                    service,
+                    operation,
+                    kind: 0,
+                    error: *error,
+                };
+                analysis.on_span(&span, out);
+            }
+            Row::Log { time_ms, service, severity, body, trace_id, span_id } => {
+                let log = LogRow {
+                    time_ms: *time_ms,
+                    service,
+                    severity: *severity,
+                    body,
+                    trace_id: (*trace_id != 0).then_some(*trace_id),
+                    span_id: (*span_id != 0).then_some(*span_id),
+                };
+                analysis.on_log(&log, out);
+            }
+        }
+    }
+}
+
+struct Report {
+    output: OutputFormat,
+    incidents: u64,
+    anomalies: u64,
+    alerts: u64,
+}
+
+impl Report {
+    fn print(&mut self, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
+        for finding in findings.drain(..) {
+            match finding {
+                Finding::Anomaly(_) => self.anomalies += 1,
+                Finding::Alert(_) => self.alerts += 1,
+                Finding::Incident(incident) => {
+                    self.incidents += u64::from(incident.state == IncidentState::Open);
+                    let mut out = io::stdout().lock();
+                    match self.output {
+                        OutputFormat::Json => writeln!(out, "{}", serde_json::to_string(&incident)?),
+                        OutputFormat::Text => write!(out, "{}", text(&incident)),
+                    }
+                    .context("cannot write to standard output")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(incident: &Incident) -> String {
+    let time =
+        |ms: i64| jiff::Timestamp::from_millisecond(ms).map_or(ms.to_string(), |time| time.to_string());
+    let mut lines = format!(
+        "{} {:8} {} v{} {}: {}\n",
+        time(incident.updated_ms),
+        incident.state.as_str(),
+        incident.incident,
+        incident.version,
+        incident.severity.as_str(),
+        incident.title
+    );
+    for (rank, cause) in incident.root_causes.iter().take(3).enumerate() {
+        lines += &format!("    {}. {} ({:.2})\n", rank + 1, cause.service, cause.score);
+        for evidence in cause.evidence.iter().take(3) {
+            lines += &format!("         {}: {}\n", evidence.kind, evidence.summary);
+        }
+    }
+    for change in &incident.changes {
+        lines +=
+            &format!("    changed: {} on {} at {}\n", change.summary, change.service, time(change.time_ms));
+    }
+    lines
+}
+
+/// RFC 3339, epoch milliseconds, or a length of time before now such as `-14d`.
+fn time_ms(text: &str) -> Result<i64, String> {
+    if let Some(before) = text.strip_prefix('-')
+        && before.ends_with(|last: char| last.is_ascii_alphabetic())
+    {
+        let span: pipeline::settings::Span =
+            serde_json::from_value(before.into()).map_err(|error| error.to_string())?;
+        return Ok(jiff::Timestamp::now().as_millisecond() - span.ms());
+    }
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    time.map(|time| time.as_millisecond()).map_err(|_| {
+        "give RFC 3339 (2026-01-31T12:00:00Z), epoch milliseconds, or a time before now (-14d)".to_owned()
+    })
+}

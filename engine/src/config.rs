@@ -1,0 +1,313 @@
+//! The configuration: YAML, unknown keys are errors, `${NAME}` is taken from the environment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use pipeline::settings::{AnalysisSettings, DetectorSettings, Span};
+use serde::Deserialize;
+
+/// The commented defaults of every key.
+pub const DEFAULT_YAML: &str = include_str!("../default.yaml");
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub tenant: String,
+    pub kafka: KafkaConfig,
+    pub sources: Vec<SourceConfig>,
+    pub topics: TopicsConfig,
+    pub analysis: AnalysisSettings,
+    pub detectors: Vec<DetectorSettings>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaConfig {
+    pub brokers: String,
+    pub group: String,
+    pub epoch: Span,
+    pub start: Start,
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Without the values of properties: one of them may be a password.
+impl std::fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("epoch", &self.epoch)
+            .field("start", &self.start)
+            .field("properties", &self.properties.keys())
+            .finish()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    Earliest,
+    Latest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    pub topic: String,
+    pub signal: Signal,
+    pub encoding: Encoding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    Metrics,
+    Logs,
+    Spans,
+    Events,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    OtlpProto,
+    CloudEvents,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopicsConfig {
+    pub telemetry: String,
+    pub anomalies: String,
+    pub incidents: String,
+    pub alerts: String,
+    pub dead_letter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let source =
+            |topic: &str, signal, encoding| SourceConfig { topic: topic.to_owned(), signal, encoding };
+        let detector = |kind: &str, matchers: &[&str]| DetectorSettings {
+            name: None,
+            kind: kind.to_owned(),
+            matchers: matchers.iter().filter_map(|text| (*text).to_owned().try_into().ok()).collect(),
+            parameters: serde_json::Map::new(),
+        };
+        Self {
+            tenant: "default".to_owned(),
+            kafka: KafkaConfig::default(),
+            sources: vec![
+                source("otlp_metrics", Signal::Metrics, Encoding::OtlpProto),
+                source("otlp_logs", Signal::Logs, Encoding::OtlpProto),
+                source("otlp_spans", Signal::Spans, Encoding::OtlpProto),
+                source("events", Signal::Events, Encoding::CloudEvents),
+            ],
+            topics: TopicsConfig::default(),
+            analysis: AnalysisSettings::default(),
+            detectors: vec![
+                detector("ewma", &[]),
+                detector("seasonal", &[]),
+                detector("isolation_forest", &[r#"__name__=~"spans\..*""#]),
+            ],
+        }
+    }
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            brokers: "localhost:9092".to_owned(),
+            group: "foreshock".to_owned(),
+            epoch: Span::from_ms(300),
+            start: Start::Latest,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        Self {
+            telemetry: "foreshock.telemetry".to_owned(),
+            anomalies: "foreshock.anomalies".to_owned(),
+            incidents: "foreshock.incidents".to_owned(),
+            alerts: "foreshock.alerts".to_owned(),
+            dead_letter: "foreshock.dead-letter".to_owned(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path}: {source}; name the configuration with -c FILE")]
+    Read { path: String, source: std::io::Error },
+    #[error(
+        "{path}: line {line}: the environment has no variable {name}; set it, or write $${{{name}}} for the text itself"
+    )]
+    NoVariable { path: String, line: usize, name: String },
+    #[error("{path}: {message}\nevery key with its default: foreshock validate --print-default")]
+    Invalid { path: String, message: String },
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
+        Self::parse(&shown, &text, |name| std::env::var(name).ok())
+    }
+
+    /// `path` stands in the messages; `variable` looks a name up in the environment.
+    pub fn parse(
+        path: &str,
+        text: &str,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
+        let text = expand(path, text, variable)?;
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(Self::default());
+        }
+        let config: Self = serde_saphyr::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        config.validate().map_err(invalid)?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        self.analysis.validate().map_err(|message| format!("analysis: {message}"))?;
+        if self.sources.is_empty() {
+            return Err("sources: name at least one topic to read".to_owned());
+        }
+        let mut seen = BTreeSet::new();
+        for source in &self.sources {
+            if !seen.insert(source.topic.as_str()) {
+                return Err(format!("sources: topic {} is named twice", source.topic));
+            }
+            let fits = (source.signal == Signal::Events) == (source.encoding == Encoding::CloudEvents);
+            if !fits {
+                let allowed = if source.signal == Signal::Events { "cloud_events" } else { "otlp_proto" };
+                return Err(format!(
+                    "sources: topic {}: this signal is read with encoding {allowed}",
+                    source.topic
+                ));
+            }
+        }
+        let topics = &self.topics;
+        for topic in
+            [&topics.telemetry, &topics.anomalies, &topics.incidents, &topics.alerts, &topics.dead_letter]
+        {
+            if topic.is_empty() || topic.len() > 249 {
+                return Err(format!(
+                    "topics: {topic:?} is no name for a topic: 1 to 249 characters are allowed"
+                ));
+            }
+            if !seen.insert(topic.as_str()) {
+                return Err(format!("topics: {topic} is named twice; each output needs a topic of its own"));
+            }
+        }
+        if self.kafka.brokers.trim().is_empty() {
+            return Err("kafka.brokers: name at least one broker as host:port".to_owned());
+        }
+        if self.kafka.group.is_empty() {
+            return Err("kafka.group: must not be empty".to_owned());
+        }
+        if !(10..=60_000).contains(&self.kafka.epoch.ms()) {
+            return Err("kafka.epoch: must be from 10ms to 1m".to_owned());
+        }
+        self.validate_detectors()
+    }
+
+    fn validate_detectors(&self) -> Result<(), String> {
+        let mut names = BTreeSet::new();
+        for detector in &self.detectors {
+            let name = detector.name.as_deref().unwrap_or(&detector.kind);
+            if !names.insert(name) {
+                return Err(format!("detectors: two are called {name}; give one a name: of its own"));
+            }
+            let Some(spec) = detectors::DETECTORS.iter().find(|spec| spec.name == detector.kind) else {
+                let known: Vec<&str> = detectors::DETECTORS.iter().map(|spec| spec.name).collect();
+                return Err(format!(
+                    "detectors: kind {:?} is unknown; there are {}",
+                    detector.kind,
+                    known.join(", ")
+                ));
+            };
+            let parameters = serde_json::Value::Object(detector.parameters.clone());
+            (spec.build)(parameters).map_err(|error| format!("detectors: {name}: {error}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Replaces `${NAME}` by the variable's value, and `$${` by `${`. Comments are left alone.
+fn expand(path: &str, text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
+    let mut expanded = String::with_capacity(text.len());
+    for (number, line) in text.lines().enumerate() {
+        let mut rest = line;
+        while !rest.trim_start().starts_with('#') {
+            let Some(at) = rest.find("${") else { break };
+            if rest[..at].ends_with('$') {
+                expanded.push_str(&rest[..at]);
+                expanded.push('{');
+                rest = &rest[at + 2..];
+                continue;
+            }
+            let Some(end) = rest[at..].find('}') else { break };
+            let name = &rest[at + 2..at + end];
+            let missing =
+                || ConfigError::NoVariable { path: path.to_owned(), line: number + 1, name: name.to_owned() };
+            expanded.push_str(&rest[..at]);
+            expanded.push_str(&variable(name).ok_or_else(missing)?);
+            rest = &rest[at + end + 1..];
+        }
+        expanded.push_str(rest);
+        expanded.push('\n');
+    }
+    Ok(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let variable = |name: &str| (name == "PASSWORD").then(|| "hunter2".to_owned());
+        Config::parse("foreshock.yaml", text, variable).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let documented = parse(DEFAULT_YAML).unwrap();
+        assert_eq!(format!("{documented:?}"), format!("{:?}", Config::default()));
+        assert_eq!(format!("{:?}", parse("# nothing\n").unwrap()), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn secrets_come_from_the_environment_and_stay_out_of_debug() {
+        let config = parse("kafka:\n  properties: { sasl.password: \"${PASSWORD}\" }\n").unwrap();
+        assert_eq!(config.kafka.properties["sasl.password"], "hunter2");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let message = parse("# ${ABSENT}\nkafka:\n  brokers: ${ABSENT}\n").unwrap_err();
+        assert!(message.contains("line 3") && message.contains("ABSENT"), "{message}");
+        assert_eq!(parse("tenant: $${x}\n").unwrap().tenant, "${x}");
+    }
+
+    #[test]
+    fn errors_name_the_key_and_what_is_allowed() {
+        for (text, parts) in [
+            ("kafak: {}\n", ["kafak", "kafka"]),
+            ("analysis:\n  step: 10\n", ["30s", "2"]),
+            ("analysis: { step: 0s }\n", ["analysis", "step"]),
+            ("sources: []\n", ["sources", "at least one"]),
+            ("detectors:\n  - { kind: emwa }\n", ["emwa", "ewma"]),
+            ("detectors:\n  - { kind: ewma, parameters: { nonsense: 1 } }\n", ["ewma", "nonsense"]),
+            ("detectors:\n  - { kind: ewma, match: [oops] }\n", ["oops", "label"]),
+            ("sources:\n  - { topic: a, signal: events, encoding: otlp_proto }\n", ["a", "cloud_events"]),
+            ("topics: { alerts: foreshock.incidents }\n", ["foreshock.incidents", "twice"]),
+        ] {
+            let message = parse(text).unwrap_err();
+            assert!(parts.iter().all(|part| message.contains(part)), "{text}: {message}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The binary as a user runs it, and the house rules.
+
+mod command_line;
+mod tidy;
