@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
 
 fn configuration(folder: &tempfile::TempDir, yaml: &str) -> PathBuf {
     let path = folder.path().join("foreshock.yaml");
-    std::fs::write(&path, yaml).unwrap();
+    std::fs::write(&path, yaml).expect("the folder is writable");
     path
 }
 
