@@ -4,7 +4,7 @@ use foreshock_detectors::{DETECTORS, DetectorBank, DetectorSpec, Point, Slot, Ve
 use proptest::prelude::*;
 
 fn bank(spec: &DetectorSpec) -> Box<dyn DetectorBank> {
-    (spec.build)(serde_json::json!({})).unwrap()
+    (spec.build)(serde_json::json!({})).expect("the defaults are valid")
 }
 
 fn points(values: impl IntoIterator<Item = f64>) -> Vec<Point> {
