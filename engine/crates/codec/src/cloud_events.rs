@@ -164,3 +164,10 @@ fn kind(event_type: &str) -> &'static str {
         "other"
     }
 }
+
+/// Milliseconds since the epoch as RFC 3339; a time out of its range becomes the nearest in it.
+pub fn time_text(time_ms: i64) -> String {
+    let limit = |time: Timestamp| time.as_millisecond();
+    let time_ms = time_ms.clamp(limit(Timestamp::MIN), limit(Timestamp::MAX));
+    Timestamp::from_millisecond(time_ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}

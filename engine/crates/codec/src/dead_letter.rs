@@ -12,13 +12,18 @@ pub const REASON_HEADER: &str = "foreshock-reason";
 
 /// The record as it was, for the dead-letter topic. A missing key becomes an empty one.
 pub fn dead_letter(record: SourceRecord<'_>, rejected: &Rejected) -> Output {
+    unreadable(record, &rejected.to_string())
+}
+
+/// The same for a reason that no decoder gave.
+pub fn unreadable(record: SourceRecord<'_>, reason: &str) -> Output {
     let mut headers: Vec<(String, Vec<u8>)> =
         record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
     let added = [
         (TOPIC_HEADER, record.topic.to_owned()),
         (PARTITION_HEADER, record.partition.to_string()),
         (OFFSET_HEADER, record.offset.to_string()),
-        (REASON_HEADER, rejected.to_string()),
+        (REASON_HEADER, reason.to_owned()),
     ];
     headers.extend(added.map(|(name, value)| (name.to_owned(), value.into_bytes())));
     Output {

@@ -4,14 +4,18 @@
 //! no randomness without a seed, no hash-map order, and no batch boundary in the result.
 
 pub mod alert;
+pub mod analyse;
 pub mod analysis;
 pub mod derive;
 pub mod detect;
+pub mod ingest;
 pub mod matcher;
 pub mod series;
 pub mod settings;
 pub mod task;
 pub mod watermark;
 
+pub use analyse::AnalyseTask;
 pub use analysis::{Analysis, Finding};
+pub use ingest::IngestTask;
 pub use task::PartitionTask;
