@@ -1,26 +1,90 @@
 //! The sub-commands. Each returns its exit code, or an error that says what to do.
 
 mod completion;
+mod incidents;
+mod produce;
 mod replay;
+mod run;
 mod validate;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use model::Incident;
 
 #[derive(Subcommand)]
 pub enum Command {
+    Run(run::Run),
     Validate(validate::Validate),
     Replay(replay::Replay),
+    Produce(produce::Produce),
+    Incidents(incidents::Incidents),
     Completion(completion::Completion),
 }
 
 impl Command {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Run(command) => command.run(),
             Self::Validate(command) => command.run(),
             Self::Replay(command) => command.run(),
+            Self::Produce(command) => command.run(),
+            Self::Incidents(command) => command.run(),
             Self::Completion(command) => command.run(),
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people
+    Text,
+    /// For programs: one JSON line for each version of each incident
+    Json,
+}
+
+/// Progress over so many rows, on standard error; nothing where nobody looks.
+fn progress(doing: &str, rows: usize, is_terminal: bool) -> ProgressBar {
+    if !is_terminal {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg} {bar:40} {percent:>3}%, {eta} left");
+    let bar = ProgressBar::new(rows as u64).with_message(doing.to_owned());
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn time_text(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or(ms.to_string(), |time| time.to_string())
+}
+
+/// What one wants to know of an incident on a terminal.
+fn incident_text(incident: &Incident) -> String {
+    let mut lines = format!(
+        "{} {:8} {} v{} {}: {}\n",
+        time_text(incident.updated_ms),
+        incident.state.as_str(),
+        incident.incident,
+        incident.version,
+        incident.severity.as_str(),
+        incident.title
+    );
+    for (rank, cause) in incident.root_causes.iter().take(3).enumerate() {
+        lines += &format!("    {}. {} ({:.2})\n", rank + 1, cause.service, cause.score);
+        for evidence in cause.evidence.iter().take(3) {
+            lines += &format!("         {}: {}\n", evidence.kind, evidence.summary);
+        }
+    }
+    for change in &incident.changes {
+        lines += &format!(
+            "    changed: {} on {} at {}\n",
+            change.summary,
+            change.service,
+            time_text(change.time_ms)
+        );
+    }
+    lines
 }

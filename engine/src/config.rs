@@ -1,7 +1,8 @@
 //! The configuration: YAML, unknown keys are errors, `${NAME}` is taken from the environment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use pipeline::settings::{AnalysisSettings, DetectorSettings, Span};
 use serde::Deserialize;
@@ -18,6 +19,40 @@ pub struct Config {
     pub topics: TopicsConfig,
     pub analysis: AnalysisSettings,
     pub detectors: Vec<DetectorSettings>,
+    pub grpc: GrpcConfig,
+    pub http: HttpConfig,
+}
+
+/// Where `foreshock.v1` is served.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpcConfig {
+    pub listen: SocketAddr,
+    /// PEM files; without them the connection is plain text.
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    /// A file with a token that clients must send as `authorization: Bearer TOKEN`; without it everybody may read.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Where `/livez`, `/readyz` and `/metrics` are served, in plain text.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    pub listen: SocketAddr,
+}
+
+impl Default for GrpcConfig {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 4320));
+        Self { listen, tls_certificate: None, tls_key: None, token_file: None }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -25,6 +60,7 @@ pub struct Config {
 pub struct KafkaConfig {
     pub brokers: String,
     pub group: String,
+    pub instance: String,
     pub epoch: Span,
     pub start: Start,
     pub properties: BTreeMap<String, String>,
@@ -36,6 +72,7 @@ impl std::fmt::Debug for KafkaConfig {
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("group", &self.group)
+            .field("instance", &self.instance)
             .field("epoch", &self.epoch)
             .field("start", &self.start)
             .field("properties", &self.properties.keys())
@@ -74,6 +111,28 @@ pub enum Encoding {
     CloudEvents,
 }
 
+impl Signal {
+    /// As in the list of decoders.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+            Self::Spans => "spans",
+            Self::Events => "events",
+        }
+    }
+}
+
+impl Encoding {
+    /// As in the list of decoders.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OtlpProto => "otlp_proto",
+            Self::CloudEvents => "cloud_events",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TopicsConfig {
@@ -110,6 +169,8 @@ impl Default for Config {
                 detector("seasonal", &[]),
                 detector("isolation_forest", &[r#"__name__=~"spans\..*""#]),
             ],
+            grpc: GrpcConfig::default(),
+            http: HttpConfig::default(),
         }
     }
 }
@@ -119,6 +180,7 @@ impl Default for KafkaConfig {
         Self {
             brokers: "localhost:9092".to_owned(),
             group: "foreshock".to_owned(),
+            instance: "0".to_owned(),
             epoch: Span::from_ms(300),
             start: Start::Latest,
             properties: BTreeMap::new(),
@@ -214,6 +276,20 @@ impl Config {
         }
         if !(10..=60_000).contains(&self.kafka.epoch.ms()) {
             return Err("kafka.epoch: must be from 10ms to 1m".to_owned());
+        }
+        if self.kafka.instance.is_empty() {
+            return Err(
+                "kafka.instance: must not be empty; give each process of the group one of its own".to_owned()
+            );
+        }
+        if self.grpc.tls_certificate.is_some() != self.grpc.tls_key.is_some() {
+            return Err("grpc: tls_certificate and tls_key go together".to_owned());
+        }
+        let listen = self.grpc.listen;
+        if listen == self.http.listen && listen.port() != 0 {
+            return Err(format!(
+                "grpc.listen and http.listen are both {listen}; give each a port of its own"
+            ));
         }
         self.validate_detectors()
     }

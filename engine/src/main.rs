@@ -2,6 +2,9 @@
 
 mod commands;
 mod config;
+mod engine;
+mod service;
+mod view;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
-use model::{Incident, IncidentState, Labels, LogRow, MetricKind, SampleRow, SpanRow};
+use clap::Args;
+use model::{IncidentState, Labels, LogRow, MetricKind, SampleRow, SpanRow};
 use pipeline::{Analysis, Finding};
 use replay::history::{History, Row};
 
+use super::{OutputFormat, incident_text};
 use crate::config::Config;
 
 /// Run recorded telemetry through the engine and print the incidents that it would have raised
@@ -38,14 +38,6 @@ pub struct Replay {
     trigger_ms: Option<i64>,
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// For people
-    Text,
-    /// One JSON line for each version of each incident
-    Json,
 }
 
 impl Replay {
@@ -81,7 +73,7 @@ impl Replay {
         let mut feed = Feed::default();
         let mut trigger_ms = self.trigger_ms;
         let mut findings = Vec::new();
-        let progress = progress(rows.len());
+        let progress = super::progress("replaying", rows.len(), io::stderr().is_terminal());
         for (i, row) in rows.iter().enumerate() {
             if let Some(trigger_ms) = trigger_ms.take_if(|trigger_ms| time_ms(row) >= *trigger_ms) {
                 analysis.open_at(trigger_ms, trigger_ms, &mut findings);
@@ -109,19 +101,6 @@ impl Replay {
             );
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// On standard error, and only on a terminal.
-fn progress(rows: usize) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("replaying {bar:40} {percent:>3}% {per_sec} rows, {eta} left");
-    let bar = ProgressBar::new(rows as u64);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }
 
@@ -190,7 +169,7 @@ impl Report {
                     let mut out = io::stdout().lock();
                     match self.output {
                         OutputFormat::Json => writeln!(out, "{}", serde_json::to_string(&incident)?),
-                        OutputFormat::Text => write!(out, "{}", text(&incident)),
+                        OutputFormat::Text => write!(out, "{}", incident_text(&incident)),
                     }
                     .context("cannot write to standard output")?;
                 }
@@ -198,31 +177,6 @@ impl Report {
         }
         Ok(())
     }
-}
-
-fn text(incident: &Incident) -> String {
-    let time =
-        |ms: i64| jiff::Timestamp::from_millisecond(ms).map_or(ms.to_string(), |time| time.to_string());
-    let mut lines = format!(
-        "{} {:8} {} v{} {}: {}\n",
-        time(incident.updated_ms),
-        incident.state.as_str(),
-        incident.incident,
-        incident.version,
-        incident.severity.as_str(),
-        incident.title
-    );
-    for (rank, cause) in incident.root_causes.iter().take(3).enumerate() {
-        lines += &format!("    {}. {} ({:.2})\n", rank + 1, cause.service, cause.score);
-        for evidence in cause.evidence.iter().take(3) {
-            lines += &format!("         {}: {}\n", evidence.kind, evidence.summary);
-        }
-    }
-    for change in &incident.changes {
-        lines +=
-            &format!("    changed: {} on {} at {}\n", change.summary, change.service, time(change.time_ms));
-    }
-    lines
 }
 
 /// RFC 3339, epoch milliseconds, or a length of time before now such as `-14d`.

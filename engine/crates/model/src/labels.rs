@@ -1,5 +1,6 @@
 //! The identity of a series: its name and labels, and a stable hash of them.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ pub const SERVICE: &str = "service.name";
 
 /// The labels of one series, sorted by key, without duplicates (of two equal keys the last one wins).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "BTreeMap<String, String>", from = "BTreeMap<String, String>")]
 pub struct Labels(Vec<(String, String)>);
 
 impl Labels {
@@ -120,6 +121,19 @@ fn append_sorted<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)], text: &mut Stri
         escape_into(text, key.as_ref());
         text.push('=');
         escape_into(text, value.as_ref());
+    }
+}
+
+/// As a JSON object: what people and programs expect of labels.
+impl From<Labels> for BTreeMap<String, String> {
+    fn from(labels: Labels) -> Self {
+        labels.0.into_iter().collect()
+    }
+}
+
+impl From<BTreeMap<String, String>> for Labels {
+    fn from(map: BTreeMap<String, String>) -> Self {
+        Self::new(map)
     }
 }
 

@@ -1,0 +1,231 @@
+//! `foreshock incidents`: a client of a running engine.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use proto::foreshock::v1;
+use proto::foreshock::v1::incident_service_client::IncidentServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
+
+use super::OutputFormat;
+
+/// List, show and watch the incidents of a running engine
+#[derive(Args)]
+pub struct Incidents {
+    #[command(subcommand)]
+    action: Action,
+    /// Address of the engine's gRPC
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:4320")]
+    server: String,
+    /// A PEM file with the authority that signed the server's certificate; else the system's authorities are trusted
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_certificate: Option<PathBuf>,
+    /// A file with the token that the server wants
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// The newest version of each incident, most recently opened first
+    List {
+        /// Only incidents that are not resolved
+        #[arg(long)]
+        open: bool,
+        /// Only incidents that involve this service
+        #[arg(long, default_value = "")]
+        service: String,
+    },
+    /// One incident with its causes and their evidence
+    Show { incident: String },
+    /// Each new version as it comes, until interrupted
+    Watch {
+        /// Continue after the version with this token
+        #[arg(long, default_value = "")]
+        resume_token: String,
+    },
+}
+
+type Client = IncidentServiceClient<InterceptedService<Channel, Token>>;
+
+/// Adds the token to each call.
+#[derive(Clone)]
+struct Token(Option<MetadataValue<Ascii>>);
+
+impl tonic::service::Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Incidents {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.call())
+    }
+
+    async fn connect(&self) -> anyhow::Result<Client> {
+        let token = self.token_file.as_deref().map(|path| {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let token = format!("Bearer {}", text.trim()).parse::<MetadataValue<Ascii>>();
+            token.with_context(|| format!("{} holds no usable token", path.display()))
+        });
+        let wrong = || {
+            format!(
+                "--server {} is no address; write it as http://host:port or https://host:port",
+                self.server
+            )
+        };
+        let mut endpoint = Endpoint::from_shared(self.server.clone()).with_context(wrong)?;
+        if self.server.starts_with("https://") {
+            let mut tls = ClientTlsConfig::new();
+            if let Some(path) = &self.ca_certificate {
+                let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                tls = tls.ca_certificate(Certificate::from_pem(pem));
+            }
+            endpoint = endpoint.tls_config(tls)?;
+        }
+        let none =
+            || format!("cannot reach an engine at {}; is it running, and is --server right?", self.server);
+        let channel = endpoint.connect().await.with_context(none)?;
+        Ok(IncidentServiceClient::with_interceptor(channel, Token(token.transpose()?)))
+    }
+
+    async fn call(self) -> anyhow::Result<ExitCode> {
+        let mut client = self.connect().await?;
+        match &self.action {
+            Action::List { open, service } => self.list(&mut client, *open, service).await?,
+            Action::Show { incident } => {
+                let request = v1::GetIncidentRequest { incident: incident.clone() };
+                let response = client.get_incident(request).await.map_err(said)?.into_inner();
+                let incident = response.incident.context("the engine sent no incident")?;
+                self.print(&[incident], "");
+            }
+            Action::Watch { resume_token } => {
+                let request = v1::WatchIncidentsRequest { resume_token: resume_token.clone() };
+                let mut stream = client.watch_incidents(request).await.map_err(said)?.into_inner();
+                while let Some(response) = stream.message().await.map_err(said)? {
+                    self.print(response.incident.as_slice(), &response.resume_token);
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn list(&self, client: &mut Client, open: bool, service: &str) -> anyhow::Result<()> {
+        let states = if open {
+            vec![v1::IncidentState::Open.into(), v1::IncidentState::Updated.into()]
+        } else {
+            vec![]
+        };
+        let mut page_token = String::new();
+        let mut printed = 0;
+        loop {
+            let (states, service) = (states.clone(), service.to_owned());
+            let request = v1::ListIncidentsRequest { page_size: 0, page_token, states, service };
+            let page = client.list_incidents(request).await.map_err(said)?.into_inner();
+            printed += page.incidents.len();
+            match self.output {
+                OutputFormat::Json => self.print(&page.incidents, ""),
+                OutputFormat::Text => {
+                    for incident in &page.incidents {
+                        let incident = model_of(incident);
+                        println!(
+                            "{}  {}  {:8}  {:8}  {}",
+                            incident.incident,
+                            super::time_text(incident.opened_ms),
+                            incident.state.as_str(),
+                            incident.severity.as_str(),
+                            incident.title
+                        );
+                    }
+                }
+            }
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        if printed == 0 && self.output == OutputFormat::Text {
+            eprintln!("no incidents");
+        }
+        Ok(())
+    }
+
+    fn print(&self, incidents: &[v1::Incident], resume_token: &str) {
+        for incident in incidents.iter().map(model_of) {
+            match self.output {
+                OutputFormat::Text => print!("{}", super::incident_text(&incident)),
+                OutputFormat::Json => {
+                    let mut value = serde_json::json!(incident);
+                    if !resume_token.is_empty() {
+                        value["resume_token"] = resume_token.into();
+                    }
+                    println!("{value}");
+                }
+            }
+        }
+    }
+}
+
+fn said(status: Status) -> anyhow::Error {
+    anyhow::anyhow!("{}", status.message())
+}
+
+/// Back to the model, so that what is printed is what `replay` prints.
+fn model_of(incident: &v1::Incident) -> model::Incident {
+    let state = match incident.state() {
+        v1::IncidentState::Resolved => model::IncidentState::Resolved,
+        v1::IncidentState::Open => model::IncidentState::Open,
+        v1::IncidentState::Updated | v1::IncidentState::Unspecified => model::IncidentState::Updated,
+    };
+    let severity = match incident.severity() {
+        v1::Severity::Critical => model::Severity::Critical,
+        v1::Severity::Warning => model::Severity::Warning,
+        v1::Severity::Info | v1::Severity::Unspecified => model::Severity::Info,
+    };
+    let evidence = |evidence: &v1::Evidence| model::Evidence {
+        kind: evidence.kind.clone(),
+        summary: evidence.summary.clone(),
+        score: evidence.score,
+        subject: evidence.subject.clone(),
+        baseline: evidence.baseline,
+        observed: evidence.observed,
+    };
+    let cause = |cause: &v1::RootCause| model::RootCause {
+        service: cause.service.clone(),
+        score: cause.score,
+        evidence: cause.evidence.iter().map(evidence).collect(),
+    };
+    let change = |change: &v1::Change| model::Change {
+        service: change.service.clone(),
+        kind: change.kind.clone(),
+        summary: change.summary.clone(),
+        time_ms: change.time_ms,
+    };
+    model::Incident {
+        incident: incident.incident.clone(),
+        version: incident.version,
+        state,
+        severity,
+        title: incident.title.clone(),
+        opened_ms: incident.opened_ms,
+        updated_ms: incident.updated_ms,
+        resolved_ms: incident.resolved_ms,
+        services: incident.services.clone(),
+        root_causes: incident.root_causes.iter().map(cause).collect(),
+        changes: incident.changes.iter().map(change).collect(),
+        anomalies: incident.anomalies,
+    }
+}

@@ -1,0 +1,245 @@
+//! The running engine: workers on threads, readers of what they wrote, and the services.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kafka::{
+    ConnectionSettings, KafkaWorker, StartOffset, TaskFactory, TopicReader, TopicSpec, WorkerSettings,
+    WorkerState,
+};
+use model::OutputTopic;
+use pipeline::{AnalyseTask, Analysis, IngestTask};
+
+use crate::config::{Config, Start};
+use crate::service::http::{Metric, MetricValue, Status};
+use crate::service::server::{self, Servers};
+use crate::view::View;
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Stops everything when it is dropped; [`Engine::stop`] says what went wrong.
+pub struct Engine {
+    // First, so that clients are gone before what they look at.
+    servers: Servers,
+    running: Arc<Running>,
+}
+
+/// What the services look at.
+struct Running {
+    workers: Mutex<Vec<(&'static str, KafkaWorker)>>,
+    reader: Mutex<Option<TopicReader>>,
+    view: Arc<View>,
+}
+
+impl Engine {
+    /// Checks the topics, creates those that the engine writes, and starts everything.
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        let connection = connection(config);
+        connection.validate()?;
+        let sources: Vec<String> = config.sources.iter().map(|source| source.topic.clone()).collect();
+        kafka::topics::require(&connection, &sources, START_TIMEOUT)?;
+        let specs: Vec<TopicSpec> = outputs(config)
+            .into_values()
+            .map(|name| TopicSpec { name, partitions: 1, replication: -1, config: Vec::new() })
+            .collect();
+        for state in kafka::topics::ensure(&connection, &specs, START_TIMEOUT)? {
+            if state.created {
+                tracing::info!(topic = state.name, "created topic");
+            }
+        }
+
+        let mut analysis = worker_settings(config, "analysis", vec![config.topics.telemetry.clone()]);
+        // What was decoded is never skipped, wherever the sources start.
+        analysis.start = StartOffset::Earliest;
+        let analysis = KafkaWorker::start(analysis, analyse_tasks(config)?)?;
+        let ingest = KafkaWorker::start(worker_settings(config, "ingest", sources), ingest_tasks(config)?)?;
+        let view = Arc::new(View::default());
+        let reader = read_back(config, &connection, &view)?;
+        let running = Arc::new(Running {
+            workers: Mutex::new(vec![("ingest", ingest), ("analysis", analysis)]),
+            reader: Mutex::new(Some(reader)),
+            view: Arc::clone(&view),
+        });
+        let status: Arc<dyn Status> = Arc::<Running>::clone(&running);
+        let servers = server::start(&config.grpc, &config.http, &view, &status)?;
+        Ok(Self { servers, running })
+    }
+
+    pub fn grpc(&self) -> SocketAddr {
+        self.servers.grpc
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.servers.http
+    }
+
+    /// Whether all partitions are assigned and the views are read.
+    pub fn is_ready(&self) -> bool {
+        self.running.not_ready().is_none()
+    }
+
+    /// Whether a worker has ended by itself; [`Engine::stop`] says why.
+    pub fn is_finished(&self) -> bool {
+        self.running.workers().iter().any(|(_, worker)| worker.is_finished())
+    }
+
+    /// Finishes the epochs that are open, commits them and leaves the group.
+    pub fn stop(self) -> Result<(), kafka::Error> {
+        let workers = std::mem::take(&mut *self.running.workers());
+        workers.iter().for_each(|(_, worker)| worker.stop());
+        let results: Vec<Result<(), kafka::Error>> =
+            workers.into_iter().map(|(_, worker)| worker.join()).collect();
+        if let Some(reader) = self.running.reader().take() {
+            reader.stop();
+        }
+        results.into_iter().collect()
+    }
+}
+
+impl Running {
+    fn workers(&self) -> MutexGuard<'_, Vec<(&'static str, KafkaWorker)>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Option<TopicReader>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Status for Running {
+    fn not_ready(&self) -> Option<String> {
+        let workers = self.workers();
+        if let Some((name, _)) = workers.iter().find(|(_, worker)| worker.state() != WorkerState::Ready) {
+            return Some(format!("worker {name} has no partitions yet"));
+        }
+        let caught_up = self.reader().as_ref().is_some_and(TopicReader::is_caught_up);
+        (workers.is_empty() || !caught_up).then(|| "the output topics are still being read".to_owned())
+    }
+
+    fn failed(&self) -> Option<String> {
+        let workers = self.workers();
+        let failed = workers.iter().find(|(_, worker)| worker.state() == WorkerState::Failed);
+        failed.map(|(name, _)| format!("worker {name} has failed; the log says why"))
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        let workers = self.workers();
+        let values: Vec<_> =
+            workers.iter().map(|(name, worker)| (*name, worker.counters().values())).collect();
+        let mut metrics = Vec::new();
+        let mut of_workers = |name, help, value: &dyn Fn(&kafka::CounterValues) -> MetricValue| {
+            metrics.extend(values.iter().map(|(worker, counters)| Metric {
+                name,
+                help,
+                value: value(counters),
+                labels: vec![("worker", (*worker).to_owned())],
+            }));
+        };
+        of_workers("foreshock_records", "Records read", &|v| MetricValue::Counter(v.records));
+        of_workers("foreshock_record_bytes", "Bytes of records read", &|v| {
+            MetricValue::Counter(v.record_bytes)
+        });
+        of_workers("foreshock_outputs", "Records written", &|v| MetricValue::Counter(v.outputs));
+        of_workers("foreshock_dead_letters", "Records that could not be read", &|v| {
+            MetricValue::Counter(v.dead_letters)
+        });
+        of_workers("foreshock_epochs", "Transactions committed", &|v| MetricValue::Counter(v.epochs));
+        of_workers("foreshock_epochs_aborted", "Transactions aborted", &|v| MetricValue::Counter(v.aborts));
+        of_workers("foreshock_partitions", "Partitions assigned", &|v| {
+            MetricValue::Gauge(v.partitions as f64)
+        });
+        of_workers("foreshock_commit_seconds_max", "Longest commit", &|v| {
+            MetricValue::Gauge(v.commit_latency_us_max as f64 / 1e6)
+        });
+        let alone = |name, help, value| Metric { name, help, value, labels: Vec::new() };
+        let open = MetricValue::Gauge(self.view.open_incidents() as f64);
+        metrics.push(alone("foreshock_incidents_open", "Incidents that are not resolved", open));
+        let unreadable = MetricValue::Counter(self.view.unreadable());
+        metrics.push(alone(
+            "foreshock_view_unreadable",
+            "Records of output topics that are foreign",
+            unreadable,
+        ));
+        metrics
+    }
+}
+
+/// How to reach Kafka, as the configuration says.
+pub fn connection(config: &Config) -> ConnectionSettings {
+    let mut connection = ConnectionSettings::new(&config.kafka.brokers);
+    connection.properties = config.kafka.properties.clone();
+    connection
+}
+
+fn outputs(config: &Config) -> BTreeMap<OutputTopic, String> {
+    let topics = &config.topics;
+    BTreeMap::from([
+        (OutputTopic::Telemetry, topics.telemetry.clone()),
+        (OutputTopic::Anomalies, topics.anomalies.clone()),
+        (OutputTopic::Incidents, topics.incidents.clone()),
+        (OutputTopic::Alerts, topics.alerts.clone()),
+        (OutputTopic::DeadLetter, topics.dead_letter.clone()),
+    ])
+}
+
+fn worker_settings(config: &Config, name: &str, topics: Vec<String>) -> WorkerSettings {
+    let kafka = &config.kafka;
+    let group = format!("{}-{name}", kafka.group);
+    let mut settings = WorkerSettings::new(connection(config), name, &group);
+    settings.transactional_id = format!("{group}-{}", kafka.instance);
+    settings.topics = topics;
+    settings.outputs = outputs(config);
+    settings.epoch = Duration::from_millis(kafka.epoch.ms().unsigned_abs());
+    settings.start = match kafka.start {
+        Start::Earliest => StartOffset::Earliest,
+        Start::Latest => StartOffset::Latest,
+    };
+    settings
+}
+
+fn ingest_tasks(config: &Config) -> anyhow::Result<TaskFactory> {
+    let mut specs = BTreeMap::new();
+    for source in &config.sources {
+        let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
+        let spec = codec::DECODERS.iter().find(|spec| spec.signal == signal && spec.encoding == encoding);
+        let spec = spec.ok_or_else(|| anyhow::anyhow!("sources: no decoder reads {signal} as {encoding}"))?;
+        specs.insert(source.topic.clone(), spec.build);
+    }
+    let tenant = config.tenant.clone();
+    Ok(Box::new(move |topic, _partition| {
+        let build = specs.get(topic).expect("the worker subscribes to the sources only");
+        Box::new(IngestTask::new(build(codec::Limits::default()), &tenant))
+    }))
+}
+
+fn analyse_tasks(config: &Config) -> anyhow::Result<TaskFactory> {
+    let (settings, detectors) = (config.analysis.clone(), config.detectors.clone());
+    // Once beforehand, so that a detector that cannot be made is an error of the start.
+    Analysis::new(&settings, &detectors)?;
+    Ok(Box::new(move |_topic, _partition| {
+        let analysis = Analysis::new(&settings, &detectors).expect("made once before");
+        Box::new(AnalyseTask::new(analysis))
+    }))
+}
+
+fn read_back(
+    config: &Config,
+    connection: &ConnectionSettings,
+    view: &Arc<View>,
+) -> anyhow::Result<TopicReader> {
+    let (topics, view) = (config.topics.clone(), Arc::clone(view));
+    let read = vec![topics.anomalies.clone(), topics.incidents.clone(), topics.alerts.clone()];
+    let reader = TopicReader::start(connection, &read, START_TIMEOUT, move |read| {
+        let record = read.record;
+        if record.topic == topics.anomalies {
+            view.on_anomaly(record.payload);
+        } else if record.topic == topics.incidents {
+            view.on_incident(record.partition, record.offset, record.payload);
+        } else {
+            view.on_alert(record.partition, record.offset, record.payload);
+        }
+    })?;
+    Ok(reader)
+}
