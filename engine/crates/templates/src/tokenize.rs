@@ -1,0 +1,526 @@
+//! A line into tokens: one pass, no allocation, offsets into the line.
+//!
+//! Things that are one value although they hold delimiters are taken whole: paths and URLs, MAC and IPv6 addresses, times, `Name{...}` objects,
+//! quoted phrases, and `[a, b, c]` lists. [`fold`] then joins what only neighbours can tell: dates, and values with commas or colons between.
+
+use memchr::{memchr, memchr2};
+
+use crate::classify::{
+    ALPHANUMERIC, CLASS, DELIMITER, DIGIT, HEX, HIGH, Kind, SPACE, classify, is_dotted_name, is_relative_path,
+};
+
+/// Longest quoted phrase that is one token, in characters.
+const PHRASE_CHARACTERS_MAX: usize = 48;
+/// Longest list in brackets that is one token, in characters between the brackets.
+const LIST_CHARACTERS_MAX: usize = 159;
+
+/// A piece of a line. Offsets are in bytes, and lie on character boundaries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token {
+    pub start: u32,
+    pub end: u32,
+    pub kind: Kind,
+    /// Stands where a value usually stands: after `=`, in quotes or brackets, after `user`.
+    pub value: bool,
+    /// A blank comes before it.
+    pub spaced: bool,
+    /// Hash of the text, set by the miner; [`crate::miner::WILD`] for a variable.
+    pub symbol: u64,
+}
+
+impl Token {
+    pub fn text<'a>(&self, line: &'a str) -> &'a str {
+        &line[self.start as usize..self.end as usize]
+    }
+}
+
+/// Replaces `tokens` with the tokens of `line`, at most `tokens_max`. False if the line had more, which are left out.
+pub(crate) fn tokenize(line: &str, tokens_max: usize, tokens: &mut Vec<Token>) -> bool {
+    tokens.clear();
+    let mut scan = Scan { line, bytes: line.as_bytes(), at: 0, spaced: false, tokens };
+    while scan.skip_blanks() {
+        if scan.tokens.len() >= tokens_max {
+            scan.tokens.truncate(tokens_max);
+            return false;
+        }
+        scan.next();
+    }
+    let complete = tokens.len() <= tokens_max;
+    tokens.truncate(tokens_max);
+    complete
+}
+
+struct Scan<'a> {
+    line: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    /// A blank lies between the last token and `at`.
+    spaced: bool,
+    tokens: &'a mut Vec<Token>,
+}
+
+impl Scan<'_> {
+    /// Moves to the next character that is no blank; false at the end of the line.
+    fn skip_blanks(&mut self) -> bool {
+        while let Some(width) = self.blank_at(self.at) {
+            self.spaced = true;
+            self.at += width;
+        }
+        self.at < self.bytes.len()
+    }
+
+    /// Width of the blank at `at`, in bytes.
+    fn blank_at(&self, at: usize) -> Option<usize> {
+        let class = CLASS[usize::from(*self.bytes.get(at)?)];
+        if class & HIGH != 0 {
+            return self.line[at..].chars().next().filter(|c| c.is_whitespace()).map(char::len_utf8);
+        }
+        (class & SPACE != 0).then_some(1)
+    }
+
+    fn next(&mut self) {
+        let first = self.bytes[self.at];
+        let compound = match first {
+            b'"' => self.phrase(),
+            b'{' => self.object(),
+            b'[' => self.list(),
+            _ => false,
+        };
+        if compound {
+            return;
+        }
+        let free = self.spaced || self.tokens.last().is_none_or(|token| token.kind == Kind::Delimiter);
+        if free
+            && let Some(end) = self
+                .path_end()
+                .or_else(|| colon_hex_end(self.bytes, self.at))
+                .or_else(|| time_end(self.bytes, self.at))
+        {
+            self.push(end, Kind::Variable, false);
+        } else if CLASS[usize::from(first)] & DELIMITER != 0 {
+            self.push(self.at + 1, Kind::Delimiter, false);
+            if first == b'=' {
+                self.empty_value();
+            }
+        } else {
+            self.word();
+        }
+    }
+
+    /// Ends a token that began at `at`, and moves behind it.
+    fn push(&mut self, end: usize, kind: Kind, value: bool) {
+        self.tokens.push(Token {
+            start: self.at as u32,
+            end: end as u32,
+            kind,
+            value,
+            spaced: self.spaced,
+            symbol: 0,
+        });
+        self.at = end;
+        self.spaced = false;
+    }
+
+    /// `"two words"` without values in it: the phrase is one identifier.
+    fn phrase(&mut self) -> bool {
+        let start = self.at + 1;
+        let Some(end) = find(self.bytes, start, b'"', PHRASE_CHARACTERS_MAX) else { return false };
+        let phrase = &self.line[start..end];
+        let is_text = |word: &str| {
+            classify(word) != Kind::Variable
+                && !word.bytes().any(|b| b == b'/' || CLASS[usize::from(b)] & DELIMITER != 0)
+        };
+        if !phrase.contains(' ')
+            || phrase.chars().count() > PHRASE_CHARACTERS_MAX
+            || !phrase.split_whitespace().all(is_text)
+        {
+            return false;
+        }
+        self.enclosed(end, Kind::Identifier);
+        true
+    }
+
+    /// `[a, b, c]` of single words: one token, a variable if all of them are.
+    fn list(&mut self) -> bool {
+        let start = self.at + 1;
+        let Some(end) = find(self.bytes, start, b']', LIST_CHARACTERS_MAX) else { return false };
+        let list = &self.line[start..end];
+        if list.chars().count() > LIST_CHARACTERS_MAX || memchr(b',', list.as_bytes()).is_none() {
+            return false;
+        }
+        let mut kind = Kind::Variable;
+        for item in list.split(',').map(str::trim) {
+            if item.is_empty() || item.bytes().any(|b| b == b' ' || CLASS[usize::from(b)] & DELIMITER != 0) {
+                return false;
+            }
+            if classify(item) != Kind::Variable {
+                kind = Kind::Identifier;
+            }
+        }
+        self.enclosed(end, kind);
+        true
+    }
+
+    /// Three tokens: the delimiter at `at`, all up to `end`, and the delimiter at `end`.
+    fn enclosed(&mut self, end: usize, kind: Kind) {
+        self.push(self.at + 1, Kind::Delimiter, false);
+        self.push(end, kind, true);
+        self.push(end + 1, Kind::Delimiter, false);
+    }
+
+    /// `Name{...}`, balanced: the name becomes a variable that takes in the braces.
+    fn object(&mut self) -> bool {
+        let attached = !self.spaced && self.tokens.last().is_some_and(|token| token.kind != Kind::Delimiter);
+        if !attached {
+            return false;
+        }
+        let mut depth = 0_usize;
+        let mut at = self.at;
+        while let Some(offset) = memchr2(b'{', b'}', &self.bytes[at..]) {
+            at += offset + 1;
+            if self.bytes[at - 1] == b'{' {
+                depth += 1;
+                continue;
+            }
+            depth -= 1;
+            if depth == 0 {
+                if let Some(name) = self.tokens.last_mut() {
+                    name.kind = Kind::Variable;
+                }
+                self.at = at;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The end of the path or URL that starts at `at`.
+    fn path_end(&self) -> Option<usize> {
+        let rest = &self.bytes[self.at..];
+        let root = path_root(rest)?;
+        let mut end = root;
+        while let Some(&byte) = rest.get(end) {
+            if matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'(' | b')' | b'{' | b'}' | b';' | b'|')
+                || self.blank_at(self.at + end).is_some()
+            {
+                break;
+            }
+            end += width(byte);
+        }
+        if end == root {
+            return None;
+        }
+        let trimmed = rest[..end]
+            .iter()
+            .rposition(|b| !matches!(b, b'.' | b':' | b',' | b']'))
+            .map_or(0, |last| last + 1);
+        (trimmed > 1).then_some(self.at + trimmed)
+    }
+
+    /// `key=` without a value, before the next `key=` or the end: an empty variable, so that the line looks like those with a value.
+    fn empty_value(&mut self) {
+        let [.., key, equals] = self.tokens.as_slice() else { return };
+        let before = self.bytes[self.at - 2];
+        if key.kind == Kind::Delimiter || equals.spaced || matches!(before, b'=' | b'!' | b'<' | b'>') {
+            return;
+        }
+        let rest = &self.bytes[self.at..];
+        if !rest.first().is_none_or(|b| matches!(b, b' ' | b'\t' | b',' | b';')) {
+            return;
+        }
+        let blanks = rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let next_end = rest[blanks..].iter().find(|b| matches!(b, b' ' | b'\t' | b',' | b';' | b'='));
+        let nothing_follows = rest.get(blanks).is_none_or(|b| matches!(b, b',' | b';'));
+        if nothing_follows || next_end == Some(&b'=') {
+            self.push(self.at, Kind::Variable, true);
+        }
+    }
+
+    fn word(&mut self) {
+        let end = self.word_end();
+        let whole = &self.line[self.at..end];
+        let stops = whole.bytes().skip(1).rev().take_while(|b| matches!(b, b'.' | b'!' | b'?')).count();
+        let word = &whole[..whole.len() - stops];
+        let mut kind = classify(word);
+        if let Some(last) = self.tokens.last()
+            && last.kind == Kind::Variable
+            && is_byte_unit(word)
+        {
+            self.at = end - stops;
+            self.spaced = false;
+            return;
+        }
+        if kind == Kind::Identifier {
+            let port_follows = || {
+                self.bytes.get(end) == Some(&b':') && self.bytes.get(end + 1).is_some_and(u8::is_ascii_digit)
+            };
+            if port_follows() && is_dotted_name(word) || is_relative_path(word) {
+                kind = Kind::Variable;
+            }
+        }
+        let value = self.value_context();
+        self.push(end - stops, kind, value);
+        if stops > 0 {
+            self.push(end, Kind::Delimiter, false);
+        }
+    }
+
+    fn word_end(&self) -> usize {
+        let mut end = self.at;
+        while let Some(&byte) = self.bytes.get(end) {
+            let class = CLASS[usize::from(byte)];
+            if class & (SPACE | DELIMITER | HIGH) == 0 {
+                end += 1;
+            } else if byte == b':' && self.bytes.get(end + 1) == Some(&b':') {
+                end += 2;
+            } else if class & HIGH != 0 && self.blank_at(end).is_none() {
+                end += width(byte);
+            } else {
+                break;
+            }
+        }
+        end
+    }
+
+    /// Whether a word at `at` stands where a value usually stands.
+    fn value_context(&self) -> bool {
+        let Some(last) = self.tokens.last() else { return false };
+        let text = last.text(self.line);
+        if self.spaced && is_account_word(text) {
+            return true;
+        }
+        last.kind == Kind::Delimiter
+            && (text == "=" || (!self.spaced && matches!(text, ":" | "[" | "\"" | "'")))
+    }
+}
+
+/// Position of `byte` in `bytes[start..]`, if at most `characters_max` characters of any width come before it.
+fn find(bytes: &[u8], start: usize, byte: u8, characters_max: usize) -> Option<usize> {
+    let end = bytes.len().min(start + 4 * characters_max + 1);
+    memchr(byte, &bytes[start..end]).filter(|&length| length > 0).map(|length| start + length)
+}
+
+/// Width of the character that starts with `first`, in bytes.
+fn width(first: u8) -> usize {
+    match first {
+        0xf0.. => 4,
+        0xe0.. => 3,
+        0xc0.. => 2,
+        _ => 1,
+    }
+}
+
+fn is_account_word(text: &str) -> bool {
+    (4..=8).contains(&text.len())
+        && ["user", "username", "host", "hostname", "account"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word))
+}
+
+fn is_byte_unit(word: &str) -> bool {
+    matches!(word, "B" | "KB" | "MB" | "GB" | "TB" | "KiB" | "MiB" | "GiB" | "TiB" | "kB")
+}
+
+/// Length of what a path starts with: `/`, `scheme://`, `X:\`, `\\` or `{guid}`.
+fn path_root(rest: &[u8]) -> Option<usize> {
+    match rest {
+        [b'/', ..] => Some(1),
+        [b'\\', b'\\', ..] => Some(2),
+        [b'{', ..] => {
+            let is_guid = rest.get(37) == Some(&b'}')
+                && rest[1..37].iter().all(|b| b.is_ascii_hexdigit() || *b == b'-');
+            is_guid.then_some(38)
+        }
+        [letter, ..] if letter.is_ascii_alphabetic() => {
+            let scheme = rest
+                .iter()
+                .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-'))
+                .count();
+            match rest[scheme..] {
+                [b':', b'/', b'/', ..] => Some(scheme + 3),
+                [b':', b'\\', ..] if scheme == 1 => Some(3),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// No letter, digit or colon follows.
+fn ends_at(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at).is_none_or(|&b| CLASS[usize::from(b)] & ALPHANUMERIC == 0 && b != b':')
+}
+
+/// Three or more groups of up to four hexadecimal digits and a colon, and a last group: a MAC or IPv6 address.
+fn colon_hex_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    let mut groups = 0;
+    loop {
+        let digits = bytes[at..].iter().take(5).take_while(|&&b| CLASS[usize::from(b)] & HEX != 0).count();
+        if digits <= 4 && bytes.get(at + digits) == Some(&b':') {
+            groups += 1;
+            at += digits + 1;
+            continue;
+        }
+        let end = at + digits;
+        return (groups >= 3 && (1..=4).contains(&digits) && ends_at(bytes, end)).then_some(end);
+    }
+}
+
+/// `h:mm`, `h:mm:ss` or `h:mm:ss.f`.
+fn time_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let digits = |at: usize, most: usize| {
+        bytes[at.min(bytes.len())..]
+            .iter()
+            .take(most)
+            .take_while(|&&b| CLASS[usize::from(b)] & DIGIT != 0)
+            .count()
+    };
+    let pair = |at: usize| (bytes.get(at) == Some(&b':') && digits(at + 1, 2) == 2).then_some(at + 3);
+    let hours = digits(start, 2);
+    if hours == 0 {
+        return None;
+    }
+    let minutes_end = pair(start + hours)?;
+    let Some(seconds_end) = pair(minutes_end) else {
+        return ends_at(bytes, minutes_end).then_some(minutes_end);
+    };
+    if matches!(bytes.get(seconds_end), Some(b'.' | b',')) {
+        let fraction = digits(seconds_end + 1, usize::MAX);
+        let fraction_end = seconds_end + 1 + fraction;
+        if fraction > 0 && ends_at(bytes, fraction_end) {
+            return Some(fraction_end);
+        }
+    }
+    ends_at(bytes, seconds_end).then_some(seconds_end)
+}
+
+/// Marks dates, joins `1,2` and `1:2` into one variable each, and leaves one variable of each run of them.
+pub(crate) fn fold(line: &str, tokens: &mut Vec<Token>) {
+    for at in (0..tokens.len()).rev() {
+        if tokens[at].kind == Kind::Word && is_date_word(line, tokens, at) {
+            tokens[at].kind = Kind::Variable;
+        }
+    }
+    let mut kept = 0;
+    for at in 0..tokens.len() {
+        let token = tokens[at];
+        if token.kind == Kind::Variable
+            && !token.spaced
+            && kept >= 2
+            && tokens[kept - 2].kind == Kind::Variable
+        {
+            let between = tokens[kept - 1];
+            if !between.spaced && matches!(between.text(line), "," | ":") {
+                kept -= 1;
+                continue;
+            }
+        }
+        tokens[kept] = token;
+        kept += 1;
+    }
+    tokens.truncate(kept);
+    tokens.dedup_by(|token, before| token.kind == Kind::Variable && before.kind == Kind::Variable);
+}
+
+fn is_date_word(line: &str, tokens: &[Token], at: usize) -> bool {
+    let text = tokens[at].text(line);
+    if !(3..=4).contains(&text.len()) {
+        return false;
+    }
+    let is_variable = |token: Option<&Token>| token.is_some_and(|token| token.kind == Kind::Variable);
+    let before = || is_variable(at.checked_sub(1).map(|at| &tokens[at]));
+    let after = || is_variable(tokens.get(at + 1));
+    match text {
+        "Jan" | "Feb" | "Mar" | "Apr" | "May" | "Jun" | "Jul" | "Aug" | "Sep" | "Oct" | "Nov" | "Dec" => {
+            before() || after()
+        }
+        "Mon" | "Tue" | "Wed" | "Thu" | "Fri" | "Sat" | "Sun" => after(),
+        "UTC" | "GMT" | "PST" | "PDT" | "EST" | "EDT" | "CST" | "CDT" | "MST" | "MDT" | "CET" | "CEST" => {
+            before()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tokens with `|` between and `<*>` for variables.
+    fn check(line: &str, expected: &str) {
+        let mut tokens = Vec::new();
+        assert!(tokenize(line, 256, &mut tokens));
+        fold(line, &mut tokens);
+        let shown: Vec<&str> = tokens
+            .iter()
+            .map(|token| if token.kind == Kind::Variable { "<*>" } else { token.text(line) })
+            .collect();
+        assert_eq!(shown.join("|"), expected, "{line}");
+    }
+
+    #[test]
+    fn delimiters_are_tokens_and_blanks_are_not() {
+        check("open(door)  a=b", "open|(|door|)|a|=|b");
+        check("ns::Type failed.", "ns::Type|failed|.");
+        check("why?!", "why|?!");
+    }
+
+    #[test]
+    fn values_with_delimiters_are_taken_whole() {
+        check("read /var/lib/x.db.", "read|<*>|.");
+        check("get https://a.example/x?y=1 now", "get|<*>|now");
+        check("open C:\\data\\x and \\\\host\\share", "open|<*>|and|<*>");
+        check("from 00:1b:44:11:3a:b7 on fe80::1:2", "from|<*>|on|<*>");
+        check("at 12:30:01.5 and 7:05", "at|<*>|and|<*>");
+        check("at 12:30:01.5x, 12:30:01.5", "at|<*>|,|<*>");
+        check("got Point{x: 1, {y}} here", "got|<*>|here");
+        check("port 80,81,82 up", "port|<*>|up");
+        check("took 5 MB.", "took|<*>|.");
+    }
+
+    #[test]
+    fn phrases_and_lists_are_one_token() {
+        check("said \"not now\" twice", "said|\"|not now|\"|twice");
+        check("said \"not 7 now\"", "said|\"|not|<*>|now|\"");
+        check("of [red, green] kinds", "of|[|red, green|]|kinds");
+        check("of [1, 2] kinds", "of|[|<*>|]|kinds");
+        check("of [] and [one]", "of|[|]|and|[|one|]");
+    }
+
+    #[test]
+    fn empty_values_look_like_values() {
+        check("a= b=2", "a|=|<*>|b|=|<*>");
+        check("a=", "a|=|<*>");
+        check("a= word", "a|=|word");
+    }
+
+    #[test]
+    fn dates_are_variables_beside_values() {
+        check("on Tue Mar 4 2031 12:00 UTC", "on|<*>");
+        check("in Mar", "in|Mar");
+    }
+
+    #[test]
+    fn characters_outside_ascii_keep_their_boundaries() {
+        check("größe\u{3000}ändern „jetzt“ 7°", "größe|ändern|„jetzt“|<*>");
+        check("/pfad/größe→x", "<*>");
+    }
+
+    #[test]
+    fn values_are_known_by_what_stands_before() {
+        let line = "user joe k=v k: w [x] y";
+        let mut tokens = Vec::new();
+        tokenize(line, 256, &mut tokens);
+        let values: Vec<&str> =
+            tokens.iter().filter(|token| token.value).map(|token| token.text(line)).collect();
+        assert_eq!(values, ["joe", "v", "x"]);
+    }
+
+    #[test]
+    fn tokens_beyond_the_bound_are_left_out() {
+        let mut tokens = Vec::new();
+        assert!(!tokenize("a b c \"d e\"", 4, &mut tokens));
+        assert_eq!(tokens.len(), 4);
+    }
+}
