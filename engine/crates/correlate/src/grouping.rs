@@ -1,13 +1,13 @@
 //! Groups anomalies into incidents by time and by distance in the call graph.
 //!
 //! An anomaly joins the open incident that has had anomalies within five minutes on a service at most two hops away.
-//! Anomalies that join none wait as suspects: an incident opens when two different series on related services are
-//! anomalous within two minutes, or when one series is critically anomalous at three consecutive points. Causes are
+//! A series whose anomalies join none is a suspect until a point of it is normal: an incident opens when two series on
+//! related services are anomalous at two points in a row, or when one is critically anomalous at three. Causes are
 //! ranked at opening and again 60, 120 and 180 s of event time later, when more of the fault is visible.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Anomaly, Incident, IncidentState, RootCause, Severity};
+use model::{Anomaly, Incident, IncidentState, RootCause, SeriesId, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Correlator;
@@ -22,7 +22,9 @@ pub struct GrouperSettings {
     pub hops_max: usize,
     /// Two series anomalous within this time open an incident.
     pub open_within_ms: i64,
-    /// Or one series critically anomalous at so many consecutive points.
+    /// … each at so many points in a row.
+    pub sustained_run: u32,
+    /// Or one series critically anomalous at so many points in a row.
     pub critical_run: u32,
     /// Event times after opening at which causes are ranked again.
     pub rank_after_ms: Vec<i64>,
@@ -43,6 +45,7 @@ impl Default for GrouperSettings {
             gap_ms: 300_000,
             hops_max: 2,
             open_within_ms: 120_000,
+            sustained_run: 2,
             critical_run: 3,
             rank_after_ms: vec![60_000, 120_000, 180_000],
             resolve_after_ms: 300_000,
@@ -58,17 +61,19 @@ impl Default for GrouperSettings {
 /// An incident that was opened by hand waits this many times longer for anomalies before it is resolved.
 const BY_HAND_PATIENCE: i64 = 6;
 
-/// An anomaly that belongs to no incident yet.
+/// A series that has been anomalous at its last points, and belongs to no incident yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Suspect {
-    time_ms: i64,
+    first_ms: i64,
+    last_ms: i64,
     service: String,
-    /// Canonical labels.
-    series: String,
     metric: String,
+    /// The highest so far.
     severity: Severity,
-    /// Critical points of this series in a row, this one included.
+    anomalies: u64,
+    /// Anomalous points in a row, and critical ones among the newest of them.
     run: u32,
+    critical_run: u32,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -96,16 +101,35 @@ impl From<StoredTrigger> for Trigger {
     }
 }
 
+/// Hash of the labels of a series.
+type SeriesKey = u128;
+
 /// Takes anomalies in event-time order and opens, updates and resolves incidents.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Grouper {
     settings: GrouperSettings,
-    suspects: VecDeque<Suspect>,
-    /// Series -> (time of its last anomaly, critical anomalies in a row).
-    runs: BTreeMap<String, (i64, u32)>,
+    suspects: BTreeMap<SeriesKey, Suspect>,
     open: Vec<OpenIncident>,
     /// Incidents that were not opened because too many were open.
     suppressed: u64,
+    /// Anomalies that were not taken in because too many series were suspect.
+    suspects_refused: u64,
+}
+
+impl Suspect {
+    fn observe(&mut self, anomaly: &Anomaly) {
+        let is_critical = anomaly.severity == Severity::Critical;
+        self.anomalies += 1;
+        self.severity = self.severity.max(anomaly.severity);
+        // Two detectors on one point are one point.
+        if anomaly.time_ms > self.last_ms {
+            self.run += 1;
+            self.critical_run = if is_critical { self.critical_run + 1 } else { 0 };
+        } else if is_critical && self.critical_run == 0 {
+            self.critical_run = 1;
+        }
+        self.last_ms = self.last_ms.max(anomaly.time_ms);
+    }
 }
 
 impl Grouper {
@@ -113,42 +137,49 @@ impl Grouper {
         Self { settings, ..Self::default() }
     }
 
-    /// A point of a series that was judged normal ends the series' run of critical points. Optional: without it
-    /// a run ends when the series is quiet for [`GrouperSettings::open_within_ms`].
-    pub fn normal(&mut self, series: &str) {
-        self.runs.remove(series);
+    /// A point of a series was judged normal: the series is no suspect any more.
+    pub fn normal(&mut self, series: SeriesId) {
+        if !self.suspects.is_empty() {
+            self.suspects.remove(&series.0);
+        }
     }
 
     /// Takes one anomaly in; returns the versions of incidents that it caused, at most one.
     pub fn observe(&mut self, anomaly: &Anomaly, correlator: &Correlator) -> Vec<Incident> {
-        let series = anomaly.labels.canonical();
-        let run = self.run_of(&series, anomaly);
         let graph = correlator.graph();
         if let Some(at) = self.find(&anomaly.service, anomaly.time_ms, graph) {
             return self.join(at, anomaly);
         }
-        let suspect = Suspect {
-            time_ms: anomaly.time_ms,
-            service: anomaly.service.clone(),
-            series,
-            metric: anomaly.metric.clone(),
-            severity: anomaly.severity,
-            run,
-        };
-        let from_ms = anomaly.time_ms - self.settings.open_within_ms;
-        self.suspects.retain(|other| other.time_ms >= from_ms);
-        self.suspects.push_back(suspect);
-        if self.suspects.len() > self.settings.suspects_max {
-            self.suspects.pop_front();
-        }
-        let hops_max = self.settings.hops_max;
-        let near = |other: &Suspect| graph.distance(&other.service, &anomaly.service, hops_max).is_some();
-        let related: Vec<Suspect> = self.suspects.iter().filter(|other| near(other)).cloned().collect();
-        let series: BTreeSet<&str> = related.iter().map(|suspect| suspect.series.as_str()).collect();
-        if series.len() < 2 && run < self.settings.critical_run {
+        let key = anomaly.labels.id().0;
+        if !self.suspects.contains_key(&key) && self.suspects.len() >= self.settings.suspects_max {
+            self.suspects_refused += 1;
             return Vec::new();
         }
-        self.suspects.retain(|other| graph.distance(&other.service, &anomaly.service, hops_max).is_none());
+        let suspect = self.suspects.entry(key).or_insert_with(|| Suspect {
+            first_ms: anomaly.time_ms,
+            last_ms: i64::MIN,
+            service: anomaly.service.clone(),
+            metric: anomaly.metric.clone(),
+            severity: anomaly.severity,
+            anomalies: 0,
+            run: 0,
+            critical_run: 0,
+        });
+        suspect.observe(anomaly);
+        let critical_run = suspect.critical_run;
+        let settings = &self.settings;
+        let from_ms = anomaly.time_ms - settings.open_within_ms;
+        let near = |other: &Suspect| {
+            other.last_ms >= from_ms
+                && graph.distance(&other.service, &anomaly.service, settings.hops_max).is_some()
+        };
+        let sustained = |other: &&Suspect| near(other) && other.run >= settings.sustained_run;
+        if self.suspects.values().filter(sustained).count() < 2 && critical_run < settings.critical_run {
+            return Vec::new();
+        }
+        let related: Vec<Suspect> = self.suspects.values().filter(|other| near(other)).cloned().collect();
+        self.suspects
+            .retain(|_, other| graph.distance(&other.service, &anomaly.service, settings.hops_max).is_none());
         self.open(&related, anomaly.time_ms, correlator)
     }
 
@@ -201,9 +232,8 @@ impl Grouper {
             }
             !is_over
         });
-        let forget_ms = watermark_ms.saturating_sub(settings.open_within_ms);
-        self.suspects.retain(|suspect| suspect.time_ms >= forget_ms);
-        self.runs.retain(|_, (last_ms, _)| *last_ms >= forget_ms);
+        let forget_ms = watermark_ms.saturating_sub(settings.gap_ms.max(settings.open_within_ms) * 3);
+        self.suspects.retain(|_, suspect| suspect.last_ms >= forget_ms);
         versions
     }
 
@@ -225,27 +255,9 @@ impl Grouper {
         self.open.iter().map(|open| &open.incident)
     }
 
+    /// Incidents that were not opened because too many were open.
     pub fn suppressed(&self) -> u64 {
         self.suppressed
-    }
-
-    fn run_of(&mut self, series: &str, anomaly: &Anomaly) -> u32 {
-        if anomaly.severity != Severity::Critical {
-            self.runs.remove(series);
-            return 0;
-        }
-        if !self.runs.contains_key(series) && self.runs.len() >= self.settings.suspects_max {
-            return 1;
-        }
-        let entry = self.runs.entry(series.to_owned()).or_insert((anomaly.time_ms, 0));
-        if anomaly.time_ms - entry.0 > self.settings.open_within_ms {
-            entry.1 = 0;
-        }
-        // Two detectors on one point are one point.
-        if anomaly.time_ms > entry.0 || entry.1 == 0 {
-            *entry = (anomaly.time_ms, entry.1 + 1);
-        }
-        entry.1
     }
 
     /// The open incident that is closest to `service`; of equals the older.
@@ -286,7 +298,7 @@ impl Grouper {
     }
 
     fn open(&mut self, suspects: &[Suspect], now_ms: i64, correlator: &Correlator) -> Vec<Incident> {
-        let key = |suspect: &&Suspect| (suspect.time_ms, suspect.series.clone());
+        let key = |suspect: &&Suspect| (suspect.first_ms, suspect.service.clone(), suspect.metric.clone());
         let Some(first) = suspects.iter().min_by_key(key) else { return Vec::new() };
         let services: BTreeSet<String> = suspects.iter().map(|suspect| suspect.service.clone()).collect();
         let roles = || suspects.iter().map(|suspect| role_of(&suspect.metric));
@@ -295,20 +307,20 @@ impl Grouper {
             || roles().any(|role| role == MetricRole::Availability);
         // Only where the anomalies speak with one voice is the violated objective known.
         let errors = (has_latency != has_errors).then_some(has_errors);
-        let trigger = StoredTrigger { time_ms: first.time_ms - self.settings.guard_ms, errors };
+        let trigger = StoredTrigger { time_ms: first.first_ms - self.settings.guard_ms, errors };
         let incident = Incident {
-            incident: incident_id(first.time_ms, &first.service, &first.series),
+            incident: incident_id(first.first_ms, &first.service, &first.metric),
             version: 1,
             state: IncidentState::Open,
             severity: suspects.iter().map(|suspect| suspect.severity).max().unwrap_or(Severity::Info),
             title: String::new(),
-            opened_ms: first.time_ms,
+            opened_ms: first.first_ms,
             updated_ms: now_ms,
             resolved_ms: None,
             services: services.into_iter().collect(),
             root_causes: Vec::new(),
             changes: Vec::new(),
-            anomalies: suspects.len() as u64,
+            anomalies: suspects.iter().map(|suspect| suspect.anomalies).sum(),
         };
         self.start(incident, trigger, now_ms, first.metric.clone(), correlator).into_iter().collect()
     }

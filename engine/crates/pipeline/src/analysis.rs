@@ -238,11 +238,15 @@ impl Analysis {
     /// Judges what was gathered and lets the grouping see it, point by point.
     fn flush(&mut self, out: &mut Vec<Finding>) {
         let (correlator, grouper, alerts) = (&mut self.correlator, &mut self.grouper, &mut self.alerts);
-        self.detect.flush(|labels, time_ms, value, anomalies| {
+        self.detect.flush(|series, time_ms, value, anomalies| {
+            let labels = &series.labels;
             // What is derived from spans and logs reached the correlator as spans and logs.
             let name = labels.name();
             if !name.starts_with("spans.") && !name.starts_with("logs.") {
                 correlator.observe_point(time_ms, labels.service(), &metric_of(labels), value);
+            }
+            if anomalies.is_empty() {
+                grouper.normal(series.id);
             }
             for anomaly in anomalies {
                 out.push(Finding::Anomaly(anomaly.clone()));

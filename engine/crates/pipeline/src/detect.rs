@@ -9,7 +9,7 @@ use model::{Anomaly, Labels, SeriesId, Severity};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::matcher::Matcher;
-use crate::series::SeriesTable;
+use crate::series::{Series, SeriesTable};
 use crate::settings::{AnalysisSettings, DetectorSettings};
 
 /// A detector that cannot be made as configured.
@@ -102,7 +102,7 @@ impl Detect {
     }
 
     /// Judges what was gathered. `each` is called for every point in order, with the anomalies found in it.
-    pub fn flush(&mut self, mut each: impl FnMut(&Labels, i64, f64, Vec<Anomaly>)) {
+    pub fn flush(&mut self, mut each: impl FnMut(&Series, i64, f64, Vec<Anomaly>)) {
         for watch in &mut self.watches {
             watch.slots.clear();
             watch.points.clear();
@@ -133,7 +133,7 @@ impl Detect {
                     anomalies.push(anomaly(series.id, &series.labels, &watch.name, point, &verdict));
                 }
             }
-            each(&series.labels, gathered.time_ms, gathered.value, anomalies);
+            each(series, gathered.time_ms, gathered.value, anomalies);
         }
         self.gathered.clear();
     }

@@ -36,16 +36,16 @@ fn two_related_series_open_an_incident_that_is_ranked_again_and_resolves() {
         time_ms: 990_000,
     });
     let mut grouper = Grouper::default();
-    assert!(
-        grouper.observe(&anomaly(1_000_000, "web", "latency", Severity::Warning), &correlator).is_empty()
-    );
-    // The same series again, and a series far away, are not enough.
-    assert!(
-        grouper.observe(&anomaly(1_010_000, "web", "latency", Severity::Warning), &correlator).is_empty()
-    );
-    assert!(
-        grouper.observe(&anomaly(1_020_000, "away", "latency", Severity::Warning), &correlator).is_empty()
-    );
+    // One series, a series far away, and a series that is anomalous once are not enough.
+    for (time_ms, service, metric, severity) in [
+        (1_000_000, "web", "latency", Severity::Warning),
+        (1_010_000, "web", "latency", Severity::Warning),
+        (1_010_000, "away", "latency", Severity::Warning),
+        (1_020_000, "away", "latency", Severity::Warning),
+        (1_020_000, "store", "cpu", Severity::Critical),
+    ] {
+        assert!(grouper.observe(&anomaly(time_ms, service, metric, severity), &correlator).is_empty());
+    }
     let opened = grouper.observe(&anomaly(1_030_000, "store", "cpu", Severity::Critical), &correlator);
     assert_eq!(opened.len(), 1);
     assert_eq!(
@@ -53,13 +53,13 @@ fn two_related_series_open_an_incident_that_is_ranked_again_and_resolves() {
         (1, IncidentState::Open, 1_000_000)
     );
     assert_eq!(opened[0].services, ["store", "web"]);
-    assert_eq!((opened[0].severity, opened[0].anomalies), (Severity::Critical, 3));
+    assert_eq!((opened[0].severity, opened[0].anomalies), (Severity::Critical, 4));
     assert_eq!(opened[0].changes.len(), 1);
     assert_eq!(opened[0].root_causes[0].service, "cart");
 
     assert!(grouper.observe(&anomaly(1_040_000, "store", "cpu", Severity::Critical), &correlator).is_empty());
     let joined = grouper.observe(&anomaly(1_050_000, "disk", "io", Severity::Info), &correlator);
-    assert_eq!((joined[0].version, joined[0].services.len(), joined[0].anomalies), (2, 3, 5));
+    assert_eq!((joined[0].version, joined[0].services.len(), joined[0].anomalies), (2, 3, 6));
 
     assert!(grouper.advance(1_059_999, &correlator).is_empty());
     assert_eq!(grouper.advance(1_060_000, &correlator)[0].version, 3);
@@ -84,7 +84,7 @@ fn one_series_opens_an_incident_after_three_critical_points() {
             grouper.observe(&anomaly(time_ms, "web", "errors", Severity::Critical), &correlator).is_empty()
         );
     }
-    grouper.normal(&Labels::of("web", "errors").canonical());
+    grouper.normal(Labels::of("web", "errors").id());
     assert!(grouper.observe(&anomaly(30_000, "web", "errors", Severity::Critical), &correlator).is_empty());
 }
 
