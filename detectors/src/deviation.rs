@@ -48,7 +48,9 @@ impl Deviation {
         // At the margin the score is 0.5; a margin of zero lets any deviation count.
         let ratio = if counted == 0.0 { 0.0 } else { counted / margin };
         let anomaly_score = if ratio.is_finite() { ratio / (1.0 + ratio) } else { 1.0 };
-        Verdict { expected, lower: expected - margin, upper: expected + margin, anomaly_score }
+        let finite = |value: f64| value.clamp(f64::MIN, f64::MAX);
+        let (lower, upper) = (finite(expected - margin), finite(expected + margin));
+        Verdict { expected, lower, upper, anomaly_score }
     }
 }
 
@@ -65,6 +67,17 @@ mod tests {
         assert!(BOTH.judge(0.9, 0.0, 1e-9).anomaly_score < 0.5, "below min_abs_dev");
         assert!(BOTH.judge(111.0, 100.0, 1e-9).anomaly_score > 0.5);
         assert_eq!(BOTH.judge(140.0, 100.0, 10.0).anomaly_score, 0.5, "at the threshold");
+    }
+
+    #[test]
+    fn the_bounds_are_finite_also_at_the_end_of_the_range() {
+        for (expected, sigma) in
+            [(f64::MAX, 1.0), (f64::MIN, 1.0), (0.0, f64::MAX), (f64::MAX, f64::INFINITY)]
+        {
+            let verdict = BOTH.judge(-expected, expected, sigma);
+            assert!(verdict.lower.is_finite() && verdict.upper.is_finite(), "{verdict:?}");
+            assert!((0.0..=1.0).contains(&verdict.anomaly_score), "{verdict:?}");
+        }
     }
 
     #[test]

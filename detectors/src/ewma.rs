@@ -65,12 +65,18 @@ const _: () = assert!(size_of::<EwmaState>() <= 32);
 impl Detector for Ewma {
     type State = EwmaState;
 
+    const NAME: &'static str = "ewma";
+
     fn validate(&self) -> Result<(), InvalidParameters> {
         let positive = self.half_life_s > 0.0 && self.half_life_s.is_finite();
         InvalidParameters::unless(positive, "half_life_s must be more than 0")?;
         InvalidParameters::unless(self.warmup_points >= 2, "warmup_points must be at least 2")?;
         InvalidParameters::unless(self.clip_sigmas >= 1.0, "clip_sigmas must be at least 1")?;
         self.deviation().validate()
+    }
+
+    fn is_sound(&self, state: &EwmaState) -> bool {
+        state.mean.is_finite() && state.variance.is_finite() && state.variance >= 0.0
     }
 
     fn update(&self, state: &mut EwmaState, point: Point) -> Option<Verdict> {
@@ -86,7 +92,7 @@ impl Detector for Ewma {
         let elapsed_s = point.time_ms.saturating_sub(state.last_ms).max(0) as f64 / 1000.0;
         // While few points are known each counts alike, so that the first does not outweigh the rest.
         let weight =
-            (1.0 - 0.5_f64.powf(elapsed_s / self.half_life_s)).max(1.0 / f64::from(state.points + 1));
+            (1.0 - 0.5_f64.powf(elapsed_s / self.half_life_s)).max(1.0 / (f64::from(state.points) + 1.0));
         let weight = if warm { weight.min(0.5) } else { weight };
         let deviation = point.value - state.mean;
         // A little more than sigma may be learned at a time, or a flat series could never learn that it moves.
@@ -99,7 +105,7 @@ impl Detector for Ewma {
             state.variance = variance;
         }
         state.last_ms = state.last_ms.max(point.time_ms);
-        state.points = state.points.saturating_add(1).min(u32::MAX - 1);
+        state.points = state.points.saturating_add(1);
         verdict
     }
 }

@@ -1,13 +1,17 @@
 //! Isolation forest over the last values of a series.
 //!
 //! Finds points that are easily set apart from the rest by random cuts, without assuming a distribution: extreme
-//! values and, less surely, unusual successions (cuts along one axis see them poorly). After Liu, Ting and Zhou (2008), "Isolation Forest"; the forgetting follows
-//! Ding and Fei (2013), "An anomaly detection approach based on isolation forest algorithm for streaming data using
-//! sliding window": every [`IsolationForest::rebuild_points`] points the oldest tree is grown anew from a sample of the window.
+//! values and, less surely, unusual successions (cuts along one axis see them poorly). After Liu, Ting and Zhou (2008),
+//! "Isolation Forest"; the forgetting follows Ding and Fei (2013), "An anomaly detection approach based on isolation forest
+//! algorithm for streaming data using sliding window": every [`IsolationForest::rebuild_points`] points the oldest tree is
+//! grown anew from a sample of the window.
 //!
 //! A point is the shingle of the last [`SHINGLE`] values. Its isolation score is compared with the scores of the series' own
-//! past, so that one threshold serves all series. Seeded by the number of points seen: the same points give the same forest.
+//! past, so that one threshold serves all series. A tree is seeded by the parameters and by the number of points seen: the
+//! same points give the same forest, however they are batched.
 //! Limits: one series at a time, about 30 KB of state for each; a level that stays is normal once the trees know it.
+
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,9 +68,10 @@ const LEAF: u8 = u8::MAX;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ForestState {
     /// The last values, oldest first.
-    window: Vec<f32>,
-    trees: Vec<Vec<Node>>,
-    points: u32,
+    window: VecDeque<f32>,
+    /// Oldest first.
+    trees: VecDeque<Vec<Node>>,
+    points: u64,
     score_mean: f64,
     score_variance: f64,
     value_mean: f64,
@@ -75,6 +80,8 @@ pub struct ForestState {
 
 impl Detector for IsolationForest {
     type State = ForestState;
+
+    const NAME: &'static str = "isolation_forest";
 
     fn validate(&self) -> Result<(), InvalidParameters> {
         InvalidParameters::unless(self.rebuild_points >= 1, "rebuild_points must be at least 1")?;
@@ -85,18 +92,33 @@ impl Detector for IsolationForest {
         self.deviation().validate()
     }
 
+    fn is_sound(&self, state: &ForestState) -> bool {
+        let mean = |value: f64| value.abs() <= f64::from(f32::MAX);
+        let trees = state.trees.is_empty() || state.trees.len() == TREES;
+        trees
+            && state.trees.iter().all(|nodes| is_tree(nodes))
+            && state.window.len() <= WINDOW
+            && state.window.iter().all(|value| value.is_finite())
+            && (0.0..=1.0).contains(&state.score_mean)
+            && (0.0..=1.0).contains(&state.score_variance)
+            && mean(state.value_mean)
+            // The distance of two values.
+            && (0.0..=2.0 * f64::from(f32::MAX)).contains(&state.value_spread)
+    }
+
     fn update(&self, state: &mut ForestState, point: Point) -> Option<Verdict> {
         // The largest f32 bounds what is kept; beyond it all values are alike.
         let value = point.value.clamp(f64::from(f32::MIN), f64::from(f32::MAX));
         if state.window.len() == WINDOW {
-            state.window.remove(0);
+            state.window.pop_front();
         }
-        state.window.push(value as f32);
-        let warm = state.points >= self.warmup_points && state.trees.len() == TREES;
+        state.window.push_back(value as f32);
+        let warm = state.points >= u64::from(self.warmup_points) && state.trees.len() == TREES;
         let mut verdict = None;
         if state.trees.len() == TREES && state.window.len() >= SHINGLE {
-            let shingle = &state.window[state.window.len() - SHINGLE..];
-            let score = isolation_score(&state.trees, shingle);
+            let first = state.window.len() - SHINGLE;
+            let shingle: [f32; SHINGLE] = std::array::from_fn(|i| state.window[first + i]);
+            let score = isolation_score(&state.trees, &shingle);
             if warm {
                 verdict = Some(self.judge(state, value, score));
             }
@@ -108,7 +130,7 @@ impl Detector for IsolationForest {
             state.score_mean = if known { state.score_mean + 0.02 * learned } else { score };
             state.score_variance = 0.98 * (state.score_variance + 0.02 * learned * learned);
         }
-        let weight = (1.0 / f64::from(state.points.min(99) + 1)).max(0.02);
+        let weight = (1.0 / (state.points.min(99) + 1) as f64).max(0.02);
         let deviation = value - state.value_mean;
         let limit =
             if warm { 4.0 * state.value_spread + self.margin(state.value_mean) } else { f64::INFINITY };
@@ -148,27 +170,45 @@ impl IsolationForest {
         if state.window.len() < SAMPLE + SHINGLE {
             return;
         }
-        let mut random = SplitMix64(u64::from(state.points).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        if state.trees.len() < TREES {
-            while state.trees.len() < TREES {
-                state.trees.push(grow_tree(&state.window, &mut random));
-            }
-        } else if state.points.is_multiple_of(self.rebuild_points) {
-            state.trees.remove(0);
-            state.trees.push(grow_tree(&state.window, &mut random));
+        let mut random = SplitMix64(self.seed(state.points));
+        if state.trees.is_empty() {
+            state.trees.extend((0..TREES).map(|_| grow_tree(&state.window, Vec::new(), &mut random)));
+        } else if state.points.is_multiple_of(u64::from(self.rebuild_points)) {
+            let oldest = state.trees.pop_front().unwrap_or_default();
+            state.trees.push_back(grow_tree(&state.window, oldest, &mut random));
         }
+    }
+
+    /// Mixed, or the numbers drawn for one tree would be those of another, a few further on.
+    fn seed(&self, points: u64) -> u64 {
+        let parameters = [
+            u64::from(self.rebuild_points),
+            u64::from(self.warmup_points),
+            self.threshold_sigmas.to_bits(),
+            self.direction as u64,
+            self.min_abs_dev.to_bits(),
+            self.min_rel_dev.to_bits(),
+        ];
+        parameters.into_iter().chain([points]).fold(0, |seed, part| SplitMix64(seed ^ part).next())
     }
 }
 
-fn grow_tree(window: &[f32], random: &mut SplitMix64) -> Vec<Node> {
+/// Grows a tree in the place of `nodes`.
+fn grow_tree(window: &VecDeque<f32>, mut nodes: Vec<Node>, random: &mut SplitMix64) -> Vec<Node> {
     let shingles = window.len() - SHINGLE + 1;
     let mut sample: Vec<usize> = (0..SAMPLE).map(|_| random.below(shingles)).collect();
-    let mut nodes = Vec::with_capacity(2 * SAMPLE);
+    nodes.clear();
     split(window, &mut sample, 0, &mut nodes, random);
     nodes
 }
 
-fn split(window: &[f32], sample: &mut [usize], depth: u32, nodes: &mut Vec<Node>, random: &mut SplitMix64) {
+fn split(
+    window: &VecDeque<f32>,
+    sample: &mut [usize],
+    depth: u32,
+    nodes: &mut Vec<Node>,
+    random: &mut SplitMix64,
+) {
     let leaf = Node { dimension: LEAF, split: 0.0, link: sample.len() as u16 };
     if sample.len() <= 1 || depth == DEPTH_MAX {
         nodes.push(leaf);
@@ -205,13 +245,24 @@ fn split(window: &[f32], sample: &mut [usize], depth: u32, nodes: &mut Vec<Node>
     split(window, right, depth + 1, nodes, random);
 }
 
+/// Whether every way from the root ends at a leaf: a cut leads to nodes behind it only.
+fn is_tree(nodes: &[Node]) -> bool {
+    let sound = |(index, node): (usize, &Node)| {
+        let link = usize::from(node.link);
+        let cut = usize::from(node.dimension) < SHINGLE && (index + 2..nodes.len()).contains(&link);
+        node.split.is_finite() && (cut || node.dimension == LEAF && link <= SAMPLE)
+    };
+    // The last node has none behind it, so it passes as a leaf only.
+    !nodes.is_empty() && nodes.iter().enumerate().all(sound)
+}
+
 /// 2^(-mean path length / expected path length), 0..1: near 1 is easily isolated, 0.5 is usual.
-fn isolation_score(trees: &[Vec<Node>], shingle: &[f32]) -> f64 {
+fn isolation_score(trees: &VecDeque<Vec<Node>>, shingle: &[f32; SHINGLE]) -> f64 {
     let total: f64 = trees.iter().map(|nodes| path_length(nodes, shingle)).sum();
     (-(total / trees.len() as f64) / average_path_length(SAMPLE as f64)).exp2()
 }
 
-fn path_length(nodes: &[Node], shingle: &[f32]) -> f64 {
+fn path_length(nodes: &[Node], shingle: &[f32; SHINGLE]) -> f64 {
     let (mut index, mut depth) = (0, 0.0);
     while let Some(node) = nodes.get(index) {
         if node.dimension == LEAF {
@@ -274,6 +325,64 @@ mod tests {
         let usual = isolation_score(&state.trees, &[90.0, 10.2]);
         let extreme = isolation_score(&state.trees, &[90.0, 400.0]);
         assert!(extreme > usual + 0.05, "{extreme} is not above {usual}");
+    }
+
+    fn fed(detector: &IsolationForest, len: i64) -> ForestState {
+        let mut state = ForestState::default();
+        for i in 0..len {
+            let value = (i as f64 * 1.7).sin() + (i as f64 * 0.61).cos();
+            detector.update(&mut state, Point { time_ms: i * 10_000, value });
+        }
+        state
+    }
+
+    #[test]
+    fn trees_differ_by_parameters_and_by_points_and_are_otherwise_the_same() {
+        let detector = IsolationForest::default();
+        assert_eq!(fed(&detector, 300), fed(&detector, 300));
+        let other = IsolationForest { threshold_sigmas: 5.0, ..IsolationForest::default() };
+        let trees = |detector: &IsolationForest| fed(detector, 300).trees;
+        assert!(trees(&detector).iter().zip(&trees(&other)).all(|(one, two)| one != two));
+        // The numbers that two trees are grown from have none in common, also shifted.
+        let drawn = |points: u64| -> std::collections::BTreeSet<u64> {
+            let mut random = SplitMix64(detector.seed(points));
+            (0..1000).map(|_| random.next()).collect()
+        };
+        assert!((1..64).all(|points| drawn(64).is_disjoint(&drawn(points))));
+    }
+
+    #[test]
+    fn the_window_and_the_forest_are_bounded_and_the_oldest_goes() {
+        let state = fed(&IsolationForest::default(), 1000);
+        assert_eq!((state.window.len(), state.trees.len()), (WINDOW, TREES));
+        let value = |i: i64| ((i as f64 * 1.7).sin() + (i as f64 * 0.61).cos()) as f32;
+        assert!(state.window.iter().copied().eq((744..1000).map(value)));
+        assert_eq!(state.trees.back(), fed(&IsolationForest::default(), 992).trees.back());
+    }
+
+    #[test]
+    fn trees_that_lead_back_or_nowhere_are_not_sound() {
+        let detector = IsolationForest::default();
+        let good = fed(&detector, 300);
+        assert!(detector.is_sound(&good));
+        let cut = good.trees[3].iter().position(|node| node.dimension != LEAF).unwrap();
+        let broken = |change: fn(&mut Node)| {
+            let mut state = good.clone();
+            change(&mut state.trees[3][cut]);
+            !detector.is_sound(&state)
+        };
+        assert!(broken(|node| node.link = 0), "back to the root");
+        assert!(broken(|node| node.link = 1), "the second child is the first");
+        assert!(broken(|node| node.link = 900), "beyond the end");
+        assert!(broken(|node| node.dimension = 7), "no such dimension");
+        assert!(broken(|node| node.split = f32::INFINITY));
+        let mut state = good.clone();
+        state.trees[3].pop();
+        assert!(!detector.is_sound(&state), "ends with a cut or misses a child");
+        state.trees.pop_back();
+        assert!(!detector.is_sound(&state), "too few trees");
+        let long = ForestState { window: vec![0.0; WINDOW + 1].into(), ..good };
+        assert!(!detector.is_sound(&long));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Point {
     pub value: f64,
 }
 
-/// How surprising a point was. `expected`, `lower` and `upper` are in the unit of the series.
+/// How surprising a point was. `expected`, `lower` and `upper` are in the unit of the series, and finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
     pub expected: f64,
@@ -54,7 +54,14 @@ impl InvalidParameters {
 pub trait Detector: Send + 'static {
     type State: Clone + Default + Send + serde::Serialize + serde::de::DeserializeOwned;
 
+    /// As the configuration and snapshots know it.
+    const NAME: &'static str;
+
     fn validate(&self) -> Result<(), InvalidParameters>;
+
+    /// Whether a state that was read from elsewhere is one that [`update`](Self::update) could have left behind, as far as it
+    /// relies on that. It must hold for every state that `update` leaves behind.
+    fn is_sound(&self, state: &Self::State) -> bool;
 
     /// Judges a finite point, then learns from it. `None` while there is too little to judge by.
     fn update(&self, state: &mut Self::State, point: Point) -> Option<Verdict>;
@@ -69,6 +76,10 @@ pub enum InvalidSnapshot {
     Empty,
     #[error("the snapshot cannot be read: {0}")]
     Content(#[from] serde_json::Error),
+    #[error("the snapshot is of the detector {found}, this is {expected}")]
+    OtherDetector { found: String, expected: &'static str },
+    #[error("the snapshot holds a state that no {detector} leaves behind, in slot {slot}")]
+    Unsound { detector: &'static str, slot: usize },
 }
 
 /// A detector over many series, called once per batch.
@@ -80,10 +91,10 @@ pub trait DetectorBank: Send {
     /// The series of the slot is gone; the next point in it belongs to another.
     fn forget(&mut self, slot: Slot);
 
-    /// All states; `restore` reads it back.
+    /// All states, with the name of the detector; `restore` reads it back. Parameters are not part of it.
     fn snapshot(&self) -> Vec<u8>;
 
     /// # Errors
-    /// When the bytes are not a snapshot of this detector; the bank is unchanged then.
+    /// When the bytes are not a snapshot of this detector, or hold a state that is not sound; the bank is unchanged then.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot>;
 }

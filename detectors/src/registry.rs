@@ -20,17 +20,17 @@ pub struct DetectorSpec {
 /// To add a detector: a file beside this one, and a line here.
 pub const DETECTORS: &[DetectorSpec] = &[
     DetectorSpec {
-        name: "ewma",
+        name: Ewma::NAME,
         summary: "z-score against an exponentially weighted mean and deviation",
         build: build::<Ewma>,
     },
     DetectorSpec {
-        name: "seasonal",
+        name: Seasonal::NAME,
         summary: "residual of an online decomposition into level, trend and season",
         build: build::<Seasonal>,
     },
     DetectorSpec {
-        name: "isolation_forest",
+        name: IsolationForest::NAME,
         summary: "isolation forest over the last values of a series, rebuilt from a sliding window",
         build: build::<IsolationForest>,
     },

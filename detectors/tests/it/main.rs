@@ -2,9 +2,10 @@
 
 use foreshock_detectors::{DETECTORS, DetectorBank, DetectorSpec, Point, Slot, Verdict};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 fn bank(spec: &DetectorSpec) -> Box<dyn DetectorBank> {
-    (spec.build)(serde_json::json!({})).expect("the defaults are valid")
+    (spec.build)(json!({})).expect("the defaults are valid")
 }
 
 fn points(values: impl IntoIterator<Item = f64>) -> Vec<Point> {
@@ -33,9 +34,9 @@ fn noisy(len: usize) -> impl Iterator<Item = f64> {
 fn names_are_unique_and_parameters_are_checked() {
     for (i, spec) in DETECTORS.iter().enumerate() {
         assert!(DETECTORS[..i].iter().all(|other| other.name != spec.name));
-        let unknown = (spec.build)(serde_json::json!({"nonsense": 1})).err().unwrap().to_string();
+        let unknown = (spec.build)(json!({"nonsense": 1})).err().unwrap().to_string();
         assert!(unknown.contains("nonsense"), "{unknown}");
-        let negative = (spec.build)(serde_json::json!({"min_rel_dev": -1})).err().unwrap().to_string();
+        let negative = (spec.build)(json!({"min_rel_dev": -1})).err().unwrap().to_string();
         assert!(negative.contains("min_rel_dev"), "{negative}");
     }
 }
@@ -87,8 +88,111 @@ fn a_forgotten_slot_starts_anew() {
 #[test]
 fn other_snapshots_are_refused() {
     for spec in DETECTORS {
-        for bytes in [&b""[..], b"\x02[]", b"\x01nonsense"] {
+        for bytes in [&b""[..], b"\x01[]", b"\x02[]", b"\x02{}", b"\x02nonsense"] {
             assert!(bank(spec).restore(bytes).is_err(), "{}", spec.name);
+        }
+        for other in DETECTORS {
+            let restored = bank(spec).restore(&bank(other).snapshot());
+            assert_eq!(restored.is_ok(), other.name == spec.name, "{} of {}", spec.name, other.name);
+            if let Err(error) = restored {
+                let text = error.to_string();
+                assert!(text.contains(spec.name) && text.contains(other.name), "{text}");
+            }
+        }
+    }
+}
+
+/// Every JSON that differs from `value` in one number or in the length of one list.
+fn damaged(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Number(number) => {
+            let mut others = vec![json!(0), json!(-1), json!(65535), json!(1e38), json!(-1e300), Value::Null];
+            others.retain(|other| *other != Value::Number(number.clone()));
+            others
+        }
+        Value::Array(items) => {
+            let mut all = vec![json!([])];
+            if let Some((last, rest)) = items.split_last() {
+                all.push(json!(rest));
+                all.push(items.iter().chain([last]).cloned().collect());
+            }
+            // The first and the last few stand for the rest.
+            for i in (0..items.len()).filter(|i| *i < 3 || i + 3 > items.len()) {
+                for item in damaged(&items[i]) {
+                    let mut items = items.clone();
+                    items[i] = item;
+                    all.push(Value::Array(items));
+                }
+            }
+            all
+        }
+        Value::Object(fields) => {
+            let change = |(key, field): (&String, &Value)| {
+                let mut all = Vec::new();
+                for field in damaged(field) {
+                    let mut fields = fields.clone();
+                    fields.insert(key.clone(), field);
+                    all.push(Value::Object(fields));
+                }
+                all
+            };
+            fields.iter().flat_map(change).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused_or_harmless() {
+    for spec in DETECTORS {
+        let (mut good, mut refused) = (bank(spec), 0);
+        // Half an hour apart, for six days: the season is known.
+        let slowly =
+            |len: usize| points(noisy(len)).into_iter().map(|p| Point { time_ms: p.time_ms * 180, ..p });
+        let known: Vec<Point> = slowly(288).collect();
+        observe(&mut *good, &known);
+        let snapshot = good.snapshot();
+        let content: Value = serde_json::from_slice(&snapshot[1..]).unwrap();
+        let next: Vec<Point> = slowly(360).skip(288).collect();
+        for content in damaged(&content) {
+            let mut bytes = vec![snapshot[0]];
+            serde_json::to_writer(&mut bytes, &content).unwrap();
+            let mut restored = bank(spec);
+            if restored.restore(&bytes).is_err() {
+                refused += 1;
+                assert!(restored.snapshot() == bank(spec).snapshot(), "{}: it is unchanged", spec.name);
+                continue;
+            }
+            for verdict in observe(&mut *restored, &next).into_iter().flatten() {
+                let numbers = [verdict.expected, verdict.lower, verdict.upper, verdict.anomaly_score];
+                assert!(numbers.iter().all(|number| number.is_finite()), "{}: {verdict:?}", spec.name);
+            }
+            bank(spec).restore(&restored.snapshot()).unwrap();
+        }
+        assert!(refused > 10, "{}: {refused}", spec.name);
+    }
+}
+
+#[test]
+fn batches_and_snapshots_between_them_change_nothing_on_a_long_series() {
+    for spec in DETECTORS {
+        let mut points = points(noisy(1000));
+        for point in points.iter_mut().filter(|point| point.time_ms % 1_370_000 == 0) {
+            point.value = 400.0;
+        }
+        let whole = observe(&mut *bank(spec), &points);
+        assert!(!alarms(&whole).is_empty(), "{}", spec.name);
+        for size in [1, 7, 64, 333] {
+            let (mut split, mut parts) = (bank(spec), Vec::new());
+            for batch in points.chunks(size) {
+                parts.extend(observe(&mut *split, batch));
+                if size > 60 {
+                    let snapshot = split.snapshot();
+                    split = bank(spec);
+                    split.restore(&snapshot).unwrap();
+                }
+            }
+            assert_eq!(parts, whole, "{} in batches of {size}", spec.name);
         }
     }
 }
@@ -103,8 +207,44 @@ fn any_value() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// Steps in time, most of them as small as time can be told apart.
+fn any_step_ms() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        4 => -2..3_i64,
+        2 => 1000..900_000_i64,
+        1 => 3_600_000..200_000_000_i64,
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn milliseconds_and_huge_values_leave_states_that_can_be_restored(
+        steps in proptest::collection::vec((any_value(), any_step_ms()), 1..400),
+    ) {
+        for spec in DETECTORS {
+            let (mut bank, mut time_ms) = (bank(spec), 0);
+            for part in steps.chunks(40) {
+                let points: Vec<Point> = part
+                    .iter()
+                    .map(|(value, step_ms)| {
+                        time_ms += step_ms;
+                        Point { time_ms, value: *value }
+                    })
+                    .collect();
+                for verdict in observe(&mut *bank, &points).into_iter().flatten() {
+                    let numbers = [verdict.expected, verdict.lower, verdict.upper, verdict.anomaly_score];
+                    prop_assert!(numbers.iter().all(|n| n.is_finite()), "{} {:?}", spec.name, verdict);
+                    prop_assert!(verdict.lower <= verdict.expected && verdict.expected <= verdict.upper);
+                }
+                let snapshot = bank.snapshot();
+                bank = (spec.build)(json!({})).unwrap();
+                bank.restore(&snapshot).map_err(|error| TestCaseError::fail(error.to_string()))?;
+                prop_assert!(bank.snapshot() == snapshot, "{}", spec.name);
+            }
+        }
+    }
 
     #[test]
     fn any_input_gives_sound_verdicts_and_batches_and_snapshots_change_nothing(
