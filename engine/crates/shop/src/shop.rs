@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::ops::Range;
 
 use proto::opentelemetry::common::v1::any_value::Value;
 use proto::opentelemetry::common::v1::{AnyValue, KeyValue};
@@ -22,6 +23,8 @@ use crate::request::Request;
 
 const FLUSH_MS: i64 = 1_000;
 const METRICS_MS: i64 = 10_000;
+/// The share of calls that fail by themselves, drawn per service. With those that fail with a callee it is 0.1 to 0.3 %.
+const ERROR_RATE: Range<f64> = 0.0004..0.0008;
 /// Calls that wait at a service; more are refused.
 const WAITING_MAX: usize = 256;
 /// The share of the CPU that is left at saturation, for what the work is slowed down to.
@@ -136,7 +139,7 @@ impl Shop {
             deploys: stream(seed, Stream::Deploys),
             faults: Vec::new(),
             requests: BTreeMap::new(),
-            error_rates: SERVICES.iter().map(|_| setup.random_range(0.001..0.002)).collect(),
+            error_rates: SERVICES.iter().map(|_| setup.random_range(ERROR_RATE)).collect(),
             workers: SERVICES.iter().map(|_| Workers::default()).collect(),
             meters: (0..SERVICES.len()).map(|service| Meters::new(seed, service, start_ns)).collect(),
             exporter: Exporter::new(),

@@ -56,6 +56,29 @@ fn a_slow_database_takes_ten_times_as_long_within_seconds() {
 }
 
 #[test]
+fn calls_wait_for_a_saturated_service_and_some_are_refused() {
+    let start_ms = START_MS + 5_000;
+    let run = |requests_per_second| {
+        let mut shop = Shop::new(ShopConfig { requests_per_second, ..ShopConfig::new(7, START_MS) });
+        let kind = FaultKind::SlowDatabase;
+        let fault = Fault { service: "catalog-db".to_owned(), kind, start_ms, end_ms: start_ms + 20_000 };
+        shop.inject(&fault).expect("a valid fault");
+        read(&shop.step(START_MS + 40_000))
+    };
+    let refused = |telemetry: &Telemetry| {
+        let logs = telemetry.logs.iter().filter(|log| log.body.starts_with("call refused"));
+        logs.filter(|log| log.service == "catalog-db" && log.severity == "ERROR").count()
+    };
+    let (few, many) = (run(4.0), run(400.0));
+    assert!(refused(&few) == 0 && refused(&many) > 100);
+    let during =
+        |telemetry: &Telemetry| duration_ms(telemetry, "catalog-db", start_ms + 10_000, start_ms + 20_000);
+    assert!(during(&many) > 3.0 * during(&few), "{} ms, then {} ms", during(&few), during(&many));
+    let later_ms = START_MS + 35_000;
+    assert!(duration_ms(&many, "catalog-db", later_ms, later_ms + 5_000) < 15.0, "the queue is gone");
+}
+
+#[test]
 fn after_a_faulty_deploy_calls_fail_with_logs_and_so_do_the_callers() {
     let service = "payment";
     let telemetry = telemetry(service, FaultKind::ErrorsAfterDeploy);

@@ -188,17 +188,15 @@ fn a_healthy_shop_serves_three_to_five_requests_a_second_with_few_errors() {
             let served = telemetry.served(service, START_MS, START_MS + 20 * MINUTE_MS);
             let failed = served.iter().filter(|span| span.failed).count();
             let rate = failed as f64 / served.len() as f64;
-            assert!(served.len() > 300 && rate < 0.03, "{service}: {failed} of {} failed", served.len());
+            assert!(served.len() > 300 && rate < 0.015, "{service}: {failed} of {} failed", served.len());
             let cpu = telemetry.points(service, "cpu.utilization");
             assert!(cpu.iter().all(|(_, cpu)| (0.0..0.6).contains(cpu)), "{service}");
         }
-        let own =
-            telemetry.logs.iter().filter(|log| log.severity == "ERROR" && !log.body.starts_with("call of"));
-        let server = telemetry.spans.iter().filter(|span| span.server).count();
-        let rate = own.count() as f64 / server as f64;
-        assert!((0.0005..0.003).contains(&rate), "{rate} of the calls fail by themselves");
-        let infos: BTreeSet<_> = telemetry.logs.iter().map(|log| &log.severity).collect();
-        assert!(infos.len() >= 2);
+        let served: Vec<_> = telemetry.spans.iter().filter(|span| span.server).collect();
+        let rate = served.iter().filter(|span| span.failed).count() as f64 / served.len() as f64;
+        assert!((0.0005..0.004).contains(&rate), "{rate} of the calls fail");
+        let count = |severity| telemetry.logs.iter().filter(|log| log.severity == severity).count();
+        assert!(count("INFO") > 10_000 && count("WARN") > 0 && count("ERROR") > 0);
     }
 }
 
