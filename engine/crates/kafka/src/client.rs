@@ -15,8 +15,8 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientConfig, Message};
 
+use crate::Error;
 use crate::settings::{ConnectionSettings, setting_error};
-use crate::{Error, counters::WorkerCounters};
 
 /// The context of clients that only ask and read.
 #[derive(Debug, Default)]
@@ -128,15 +128,6 @@ pub(crate) fn unreachable(
     last_error: Option<String>,
 ) -> Error {
     Error::Unreachable { brokers: connection.brokers.clone(), waited, last_error }
-}
-
-/// The consumer's lag as librdkafka's statistics give it, summed over partitions; -1 while unknown.
-pub(crate) fn lag(statistics: &rdkafka::statistics::Statistics, counters: &WorkerCounters) {
-    let lags = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-    let known: Vec<i64> =
-        lags.filter(|partition| partition.desired).map(|partition| partition.consumer_lag).collect();
-    let lag = if known.iter().any(|lag| *lag < 0) { -1 } else { known.iter().sum() };
-    counters.lag_records.store(lag, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Runs a future of rdkafka's admin client, which has a thread of its own, to its end.

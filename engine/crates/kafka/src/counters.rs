@@ -37,8 +37,8 @@ pub struct CounterValues {
     pub queue_full: u64,
     /// Partitions assigned now.
     pub partitions: u64,
-    /// Records not yet read in the assigned partitions, about a second old. Transaction markers count, so a topic that is
-    /// written in transactions may show 1 per partition when all is read. Unknown is -1.
+    /// Offsets not yet read in the assigned partitions, about a second old: the records, and the markers of transactions
+    /// between them. Unknown is -1.
     pub lag_records: i64,
     /// From the barrier until the commit was acknowledged.
     pub commit_latency_us_last: u64,

@@ -12,6 +12,7 @@
 mod client;
 mod counters;
 mod error;
+mod lag;
 mod mock;
 mod reader;
 mod settings;

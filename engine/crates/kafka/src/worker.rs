@@ -23,9 +23,10 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-use crate::client::{LogContext, lag, log};
+use crate::client::{LogContext, log};
 use crate::counters::WorkerCounters;
 use crate::error::Doing;
+use crate::lag::Ends;
 use crate::settings::{WorkerSettings, setting_error};
 use crate::transaction::{Failure, TransactionalProducer, Written};
 use crate::{Action, Error};
@@ -77,8 +78,8 @@ impl KafkaWorker {
         });
         let context = WorkerContext {
             log: LogContext::default(),
-            counters: Arc::clone(&shared.counters),
             changes: Mutex::new(Vec::new()),
+            ends: Mutex::new(None),
             closing: AtomicBool::new(false),
         };
         let consumer = settings.consumer_config()?.create_with_context(context).map_err(setting_error)?;
@@ -88,7 +89,7 @@ impl KafkaWorker {
             settings,
             shared: Arc::clone(&shared),
             tasks,
-            partitions: BTreeMap::new(),
+            partitions: Owned::default(),
             consumer,
             producer,
             outputs: Vec::new(),
@@ -155,8 +156,9 @@ enum Change {
 /// Queues rebalances so that the worker answers them between two records, where it can commit.
 struct WorkerContext {
     log: LogContext,
-    counters: Arc<WorkerCounters>,
     changes: Mutex<Vec<Change>>,
+    /// The newest that the worker has not looked at yet.
+    ends: Mutex<Option<Ends>>,
     closing: AtomicBool,
 }
 
@@ -170,7 +172,7 @@ impl ClientContext for WorkerContext {
     }
 
     fn stats(&self, statistics: Statistics) {
-        lag(&statistics, &self.counters);
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ends::of(&statistics));
     }
 }
 
@@ -222,13 +224,55 @@ struct Partition {
     first: Option<i64>,
     /// The offset behind the last record of this epoch; none if it had no record.
     next: Option<i64>,
+    /// The offset behind the last record since the assignment, whether committed or not.
+    position: Option<i64>,
+}
+
+/// The partitions of a worker, in order. Found by the name of a topic without a copy of it, since every record asks.
+#[derive(Default)]
+struct Owned(BTreeMap<String, BTreeMap<i32, Partition>>);
+
+impl Owned {
+    fn get_mut(&mut self, topic: &str, number: i32) -> Option<&mut Partition> {
+        self.0.get_mut(topic)?.get_mut(&number)
+    }
+
+    fn contains(&self, (topic, number): &TopicPartition) -> bool {
+        self.0.get(topic).is_some_and(|partitions| partitions.contains_key(number))
+    }
+
+    fn insert(&mut self, topic: &str, number: i32, partition: Partition) {
+        self.0.entry(topic.to_owned()).or_default().insert(number, partition);
+    }
+
+    fn remove(&mut self, (topic, number): &TopicPartition) {
+        if let Some(partitions) = self.0.get_mut(topic) {
+            partitions.remove(number);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.values().map(BTreeMap::len).sum()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, i32, &Partition)> {
+        self.0.iter().flat_map(|(topic, partitions)| {
+            partitions.iter().map(|(number, partition)| (topic.as_str(), *number, partition))
+        })
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = (&str, i32, &mut Partition)> {
+        self.0.iter_mut().flat_map(|(topic, partitions)| {
+            partitions.iter_mut().map(|(number, partition)| (topic.as_str(), *number, partition))
+        })
+    }
 }
 
 struct Driver {
     settings: WorkerSettings,
     shared: Arc<Shared>,
     tasks: TaskFactory,
-    partitions: BTreeMap<TopicPartition, Partition>,
+    partitions: Owned,
     consumer: BaseConsumer<WorkerContext>,
     producer: TransactionalProducer,
     /// Reused from record to record.
@@ -238,8 +282,8 @@ struct Driver {
     aborts_in_a_row: u32,
 }
 
-/// How many aborts double the pause before the next try: 100 ms up to 6.4 s.
-const BACKOFF_DOUBLINGS_MAX: u32 = 6;
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_millis(3200);
 /// How long a worker that is to stop waits for brokers that do not answer.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const POLL_MAX: Duration = Duration::from_millis(100);
@@ -320,7 +364,27 @@ impl Driver {
         for change in changes {
             self.take(&change)?;
         }
+        let ends = self.consumer.context().ends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ends) = ends {
+            self.note_lag(&ends);
+        }
         Ok(())
+    }
+
+    /// The sum over the partitions, unknown if it is of one of them.
+    fn note_lag(&self, ends: &Ends) {
+        let lags = self
+            .partitions
+            .iter()
+            .map(|(topic, number, partition)| ends.lag(topic, number, partition.position));
+        let lag = lags.sum::<Option<i64>>().unwrap_or(-1);
+        self.shared.counters.lag_records.store(lag, Ordering::Relaxed);
+    }
+
+    /// What statistics said so far is void, because partitions or positions changed. The next come soon.
+    fn forget_lag(&self) {
+        self.consumer.context().ends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.note_lag(&Ends::default());
     }
 
     fn changes(&self) -> std::sync::MutexGuard<'_, Vec<Change>> {
@@ -333,8 +397,8 @@ impl Driver {
             Change::Assign(partitions) => {
                 for (topic, partition) in partitions {
                     let task = (self.tasks)(topic, *partition);
-                    let fresh = Partition { task, first: None, next: None };
-                    self.partitions.insert((topic.clone(), *partition), fresh);
+                    let fresh = Partition { task, first: None, next: None, position: None };
+                    self.partitions.insert(topic, *partition, fresh);
                 }
                 answer(&self.consumer, change);
             }
@@ -354,6 +418,7 @@ impl Driver {
                 self.rewind(&dirty)?;
             }
         }
+        self.forget_lag();
         let count = self.partitions.len();
         self.shared.counters.partitions.store(count as u64, Ordering::Relaxed);
         self.shared.set_state(WorkerState::Ready);
@@ -371,21 +436,21 @@ impl Driver {
     /// Commits what the epoch has. Does nothing if it has no record.
     fn commit(&mut self) -> Result<(), Failure> {
         self.epoch_began = Instant::now();
-        if self.partitions.values().all(|partition| partition.next.is_none()) {
+        if self.partitions.iter().all(|(_, _, partition)| partition.next.is_none()) {
             return Ok(());
         }
         let began = Instant::now();
         let counters = &self.shared.counters;
         let mut offsets = TopicPartitionList::new();
-        for ((topic, number), partition) in &mut self.partitions {
+        for (topic, number, partition) in self.partitions.iter_mut() {
             let Some(next) = partition.next else { continue };
             partition.task.on_barrier(self.epoch + 1, &mut self.outputs);
             for output in self.outputs.drain(..) {
-                let source = Source { topic, partition: *number, offset: next - 1 };
+                let source = Source { topic, partition: number, offset: next - 1 };
                 write(&mut self.producer, &output, source, counters)?;
             }
             offsets
-                .add_partition_offset(topic, *number, Offset::Offset(next))
+                .add_partition_offset(topic, number, Offset::Offset(next))
                 .map_err(Error::kafka("could not note an offset"))?;
         }
         let Some(group) = self.consumer.group_metadata() else {
@@ -394,7 +459,7 @@ impl Driver {
         self.producer.commit(&offsets, &group)?;
         self.epoch += 1;
         self.aborts_in_a_row = 0;
-        for partition in self.partitions.values_mut() {
+        for (_, _, partition) in self.partitions.iter_mut() {
             partition.next = None;
         }
         self.shared.counters.committed(began.elapsed());
@@ -427,11 +492,10 @@ impl Driver {
         self.shared.counters.aborts.fetch_add(1, Ordering::Relaxed);
         self.outputs.clear();
         self.producer.abort(&|waited| stopping() && waited > STOP_PATIENCE)?;
-        let pause = Duration::from_millis(50) * (1 << self.aborts_in_a_row.min(BACKOFF_DOUBLINGS_MAX));
-        self.aborts_in_a_row += 1;
-        if self.aborts_in_a_row > 1 && !stopping() {
-            std::thread::sleep(pause);
+        if !stopping() {
+            std::thread::sleep(backoff(self.aborts_in_a_row));
         }
+        self.aborts_in_a_row = self.aborts_in_a_row.saturating_add(1);
         Ok(())
     }
 
@@ -439,15 +503,15 @@ impl Driver {
     fn dirty(&self) -> Vec<TopicPartition> {
         self.partitions
             .iter()
-            .filter(|(_, partition)| partition.next.is_some())
-            .map(|(key, _)| key.clone())
+            .filter(|(_, _, partition)| partition.next.is_some())
+            .map(|(topic, number, _)| (topic.to_owned(), number))
             .collect()
     }
 
     /// Goes back to the committed offsets of those of `keys` that are still owned, with new tasks.
     fn rewind(&mut self, keys: &[TopicPartition]) -> Result<(), Error> {
         let mut asked = TopicPartitionList::new();
-        for (topic, number) in keys.iter().filter(|key| self.partitions.contains_key(key)) {
+        for (topic, number) in keys.iter().filter(|key| self.partitions.contains(key)) {
             asked.add_partition(topic, *number);
         }
         if asked.count() == 0 {
@@ -456,7 +520,7 @@ impl Driver {
         let committed = self.committed(asked)?;
         let mut target = TopicPartitionList::new();
         for ((topic, number), offset) in committed {
-            let Some(partition) = self.partitions.get_mut(&(topic.clone(), number)) else { continue };
+            let Some(partition) = self.partitions.get_mut(&topic, number) else { continue };
             let start = match (offset, partition.first) {
                 (Offset::Offset(committed), _) => Offset::Offset(committed),
                 (_, Some(first)) => Offset::Offset(first),
@@ -464,6 +528,7 @@ impl Driver {
             };
             partition.task = (self.tasks)(&topic, number);
             partition.next = None;
+            partition.position = start.to_raw().filter(|offset| *offset >= 0);
             target
                 .add_partition_offset(&topic, number, start)
                 .map_err(Error::kafka("could not note an offset"))?;
@@ -473,6 +538,7 @@ impl Driver {
         for element in sought.elements() {
             element.error().map_err(Error::kafka("could not go back to the committed offset"))?;
         }
+        self.forget_lag();
         self.epoch_began = Instant::now();
         Ok(())
     }
@@ -499,6 +565,14 @@ impl Driver {
     }
 }
 
+/// The pause after an abort that follows on so many others: none after the first, then 100 ms, doubled up to 3.2 s.
+fn backoff(aborts_before: u32) -> Duration {
+    match aborts_before.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(doublings) => BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(BACKOFF_MAX),
+    }
+}
+
 /// The record that an output came from.
 #[derive(Clone, Copy)]
 struct Source<'a> {
@@ -509,14 +583,13 @@ struct Source<'a> {
 
 fn process(
     message: &BorrowedMessage<'_>,
-    partitions: &mut BTreeMap<TopicPartition, Partition>,
+    partitions: &mut Owned,
     producer: &mut TransactionalProducer,
     outputs: &mut Vec<Output>,
     counters: &WorkerCounters,
 ) -> Result<(), Failure> {
-    let key = (message.topic().to_owned(), message.partition());
     // A record of a partition that was just revoked: its next owner reads it.
-    let Some(partition) = partitions.get_mut(&key) else { return Ok(()) };
+    let Some(partition) = partitions.get_mut(message.topic(), message.partition()) else { return Ok(()) };
     let headers = borrowed_headers(message);
     let record = SourceRecord {
         topic: message.topic(),
@@ -528,6 +601,7 @@ fn process(
     };
     partition.first.get_or_insert(record.offset);
     partition.next = Some(record.offset + 1);
+    partition.position = partition.next;
     counters.records.fetch_add(1, Ordering::Relaxed);
     counters.record_bytes.fetch_add(record.payload.len() as u64, Ordering::Relaxed);
     partition.task.on_record(record, outputs);
@@ -599,4 +673,15 @@ fn consume_error(settings: &WorkerSettings, error: &KafkaError) -> Result<(), Er
     }
     tracing::warn!(worker = settings.name, %error, "kafka consumer error, librdkafka goes on by itself");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_between_aborts_double_up_to_a_bound() {
+        let pauses_ms = [0, 1, 2, 3, 5, 6, 7, u32::MAX].map(|before| backoff(before).as_millis());
+        assert_eq!(pauses_ms, [0, 100, 200, 400, 1600, 3200, 3200, 3200]);
+    }
 }

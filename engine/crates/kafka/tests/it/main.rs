@@ -39,7 +39,7 @@ fn settings(connection: ConnectionSettings) -> WorkerSettings {
     settings
 }
 
-fn wait(what: &str, done: impl Fn() -> bool) {
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
@@ -131,4 +131,56 @@ fn a_panic_in_a_task_ends_the_worker_with_an_error() {
     wait("the panic", || worker.is_finished());
     assert_eq!(worker.state(), WorkerState::Failed);
     assert!(matches!(worker.join(), Err(Error::TaskPanicked)));
+}
+
+/// Takes its time, so that records wait.
+struct Slow;
+
+impl PartitionTask for Slow {
+    fn on_record(&mut self, _record: SourceRecord<'_>, _out: &mut Vec<Output>) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+
+    fn on_barrier(&mut self, _epoch: u64, _out: &mut Vec<Output>) {}
+}
+
+#[test]
+fn the_lag_is_what_the_worker_has_not_read_whatever_is_committed() {
+    const WRITTEN: u64 = 400;
+    let kafka = MockKafka::start(&[("in", 3), ("out", 1)]).unwrap();
+    let writer = TopicWriter::new(&kafka.connection()).unwrap();
+    // The other two partitions stay empty, and must not make the lag unknown.
+    let write = |count: u64| {
+        for _ in 0..count {
+            let record =
+                WriteRecord { topic: "in", partition: Some(1), payload: b"x", ..WriteRecord::default() };
+            writer.write(record).unwrap();
+        }
+        writer.flush(Duration::from_secs(10)).unwrap();
+    };
+    write(WRITTEN);
+    let mut settings = settings(kafka.connection());
+    // Nothing is committed within this test.
+    settings.epoch = Duration::from_secs(100);
+    settings.transaction_timeout = Duration::from_secs(300);
+    settings.connection.properties.insert("statistics.interval.ms".into(), "100".into());
+    let worker = KafkaWorker::start(settings, Box::new(|_, _| Box::new(Slow))).unwrap();
+    let values = || worker.counters().values();
+
+    let mut seen = 0;
+    wait("the first records to be read", || {
+        let (lag, records) = (values().lag_records, values().records);
+        if lag > 0 {
+            seen += 1;
+            // The lag is the older number, so it is not below what is left.
+            let left = i64::try_from(WRITTEN - records).unwrap();
+            assert!((left..=i64::try_from(WRITTEN).unwrap()).contains(&lag), "{lag} of {left}");
+        }
+        seen > 10 && records < WRITTEN
+    });
+    wait("all to be read", || values().records == WRITTEN && values().lag_records == 0);
+    write(200);
+    wait("the lag to grow", || values().lag_records > 0);
+    wait("the rest to be read", || values().records == WRITTEN + 200 && values().lag_records == 0);
+    assert_eq!(values().epochs, 0, "{:?}", values());
 }
