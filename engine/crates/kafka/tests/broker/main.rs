@@ -250,6 +250,7 @@ fn an_epoch_that_cannot_be_written_is_aborted_until_it_can() {
     assert_eq!(worker.counters().values().epochs, 0);
     topics::ensure(&case.connection, &[spec(&late, 1)], TIMEOUT).unwrap();
     wait("the commit", || case.committed_offsets() == 400);
+    wait("the lag to end", || worker.counters().values().lag_records == 0);
     worker.stop();
     let counters = Arc::clone(worker.counters());
     worker.join().unwrap();
@@ -307,4 +308,30 @@ fn partitions_move_between_workers_without_loss_or_doubles() {
     b.stop();
     b.join().unwrap();
     case.expect_exactly_once();
+}
+
+#[test]
+fn the_lag_ends_at_zero_also_behind_transaction_markers_and_aborts() {
+    let (mut first, second) = (Case::new("lag-a"), Case::new("lag-b"));
+    first.write(1000);
+    run_until(&first, "a", 1000);
+    // What the first has written in transactions is what the second reads.
+    let mut settings = second.settings("b");
+    settings.topics = vec![first.output.clone()];
+    settings.epoch = Duration::from_secs(50);
+    settings.transaction_timeout = Duration::from_secs(120);
+    let worker = KafkaWorker::start(settings, echo(Echo::default())).unwrap();
+    wait("all to be read", || {
+        let values = worker.counters().values();
+        values.records == 1000 && values.lag_records == 0
+    });
+    assert_eq!(worker.counters().values().epochs, 0);
+    first.write(10);
+    run_until(&first, "a", 10);
+    wait("the rest to be read", || {
+        let values = worker.counters().values();
+        values.records == 1010 && values.lag_records == 0
+    });
+    worker.stop();
+    worker.join().unwrap();
 }
