@@ -249,7 +249,7 @@ mod tests {
                 "true",
                 "None",
                 "joe@lab.example",
-                "db1.example.org",
+                "db.example.org",
                 "web.lan",
             ],
         );

@@ -329,7 +329,7 @@ impl Learner {
         None
     }
 
-    /// Merges `members`, and every cluster of the bucket that `template` covers, into the oldest of the members.
+    /// Merges `members`, and every cluster of the bucket that `template` covers, into the oldest of them.
     fn generalize(
         &mut self,
         bucket: u64,
@@ -338,19 +338,16 @@ impl Learner {
         line: &str,
         tokens: &[Token],
     ) -> Slot {
-        let root =
-            self.clusters.oldest(&members).expect("a cluster is generalized with itself among the members");
-        let mut kept = Vec::new();
-        for slot in self.buckets.remove(&bucket).unwrap_or_default() {
-            if slot == root {
-                continue;
-            }
-            if members.contains(&slot) || is_covered(&self.clusters.get(slot).template, &template) {
-                self.join(slot, root);
-                self.clusters.absorb(slot, root);
-            } else {
-                kept.push(slot);
-            }
+        let clusters = &self.clusters;
+        let bucket_slots = self.buckets.remove(&bucket).unwrap_or_default();
+        let (mut ended, mut kept): (Vec<Slot>, Vec<Slot>) = bucket_slots
+            .into_iter()
+            .partition(|slot| members.contains(slot) || is_covered(&clusters.get(*slot).template, &template));
+        let root = clusters.oldest(&ended).expect("the bucket holds the cluster that is generalized");
+        ended.retain(|&slot| slot != root);
+        for slot in ended {
+            self.join(slot, root);
+            self.clusters.absorb(slot, root);
         }
         kept.push(root);
         self.buckets.insert(bucket, kept);
