@@ -333,12 +333,20 @@ impl Learner {
     fn generalize(
         &mut self,
         bucket: u64,
-        template: Vec<u64>,
+        mut template: Vec<u64>,
         members: Vec<Slot>,
         line: &str,
         tokens: &[Token],
     ) -> Slot {
         let clusters = &self.clusters;
+        // A member may have been widened elsewhere since; a template never loses a variable.
+        for &member in &members {
+            for (symbol, &of_member) in template.iter_mut().zip(&clusters.get(member).template) {
+                if of_member == WILD {
+                    *symbol = WILD;
+                }
+            }
+        }
         let bucket_slots = self.buckets.remove(&bucket).unwrap_or_default();
         let (mut ended, mut kept): (Vec<Slot>, Vec<Slot>) = bucket_slots
             .into_iter()
