@@ -13,6 +13,8 @@ use crate::classify::{
 const PHRASE_CHARACTERS_MAX: usize = 48;
 /// Longest list in brackets that is one token, in characters between the brackets.
 const LIST_CHARACTERS_MAX: usize = 159;
+/// Opening braces without a closing one after which a line is no longer searched for objects, so that its cost stays linear.
+const UNBALANCED_MAX: u32 = 8;
 
 /// A piece of a line. Offsets are in bytes, and lie on character boundaries.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,7 @@ impl Token {
 /// Replaces `tokens` with the tokens of `line`, at most `tokens_max`. False if the line had more, which are left out.
 pub(crate) fn tokenize(line: &str, tokens_max: usize, tokens: &mut Vec<Token>) -> bool {
     tokens.clear();
-    let mut scan = Scan { line, bytes: line.as_bytes(), at: 0, spaced: false, tokens };
+    let mut scan = Scan { line, bytes: line.as_bytes(), at: 0, spaced: false, unbalanced: 0, tokens };
     while scan.skip_blanks() {
         if scan.tokens.len() >= tokens_max {
             scan.tokens.truncate(tokens_max);
@@ -56,6 +58,8 @@ struct Scan<'a> {
     at: usize,
     /// A blank lies between the last token and `at`.
     spaced: bool,
+    /// Opening braces that were not closed.
+    unbalanced: u32,
     tokens: &'a mut Vec<Token>,
 }
 
@@ -171,7 +175,7 @@ impl Scan<'_> {
     /// `Name{...}`, balanced: the name becomes a variable that takes in the braces.
     fn object(&mut self) -> bool {
         let attached = !self.spaced && self.tokens.last().is_some_and(|token| token.kind != Kind::Delimiter);
-        if !attached {
+        if !attached || self.unbalanced >= UNBALANCED_MAX {
             return false;
         }
         let mut depth = 0_usize;
@@ -191,6 +195,7 @@ impl Scan<'_> {
                 return true;
             }
         }
+        self.unbalanced += 1;
         false
     }
 
