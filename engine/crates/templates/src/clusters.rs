@@ -139,6 +139,17 @@ impl Clusters {
         }
     }
 
+    /// The oldest cluster of the group that `slot` came to; `None` if that was evicted.
+    pub fn shown(&self, mut slot: Slot) -> Option<Slot> {
+        while self.get(slot).parent != slot {
+            slot = self.get(slot).parent;
+        }
+        while self.get(slot).group != slot {
+            slot = self.get(slot).group;
+        }
+        (self.get(slot).state == State::Live).then_some(slot)
+    }
+
     pub fn touch(&mut self, group: Slot, line: u64) {
         self.slots[group as usize].used = line;
     }
@@ -202,6 +213,10 @@ impl Clusters {
     pub fn free_dead(&mut self) {
         for slot in self.live_slots() {
             let group = self.group(slot);
+            debug_assert!(
+                self.get(group).state == State::Live,
+                "the oldest cluster of a group outlives the others"
+            );
             self.slots[slot as usize].group = group;
         }
         self.free.clear();

@@ -71,13 +71,12 @@ impl TemplateMiner {
 
     /// The text of a template with `<*>` for each variable. A merged id has the text of the one that survived. `<*>` alone for an id that was
     /// never given out, or is no longer held.
-    pub fn template(&mut self, id: u32) -> String {
-        let clusters = &mut self.learner.clusters;
-        let Some(slot) = clusters.slot_of(id).and_then(|slot| clusters.find(slot)) else {
-            return String::from("<*>");
-        };
-        let oldest = clusters.group(slot);
-        clusters.text(oldest)
+    pub fn template(&self, id: u32) -> String {
+        let clusters = &self.learner.clusters;
+        clusters
+            .slot_of(id)
+            .and_then(|slot| clusters.shown(slot))
+            .map_or_else(|| String::from("<*>"), |oldest| clusters.text(oldest))
     }
 
     /// The merges since the last call, in the order in which they came about. Only ids that [`TemplateMiner::observe`] gave out are in `from`.

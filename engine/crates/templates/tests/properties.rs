@@ -109,7 +109,7 @@ fn mine(limits: Limits, lines: &[String]) -> (Vec<Mined>, Vec<Merge>, Vec<String
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_same_lines_give_the_same_result(lines in lines(), is_tight: bool) {
