@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{InvalidParameters, Verdict};
 
+/// An anomalous point is learned with this share of a usual one's weight.
+pub(crate) const ANOMALOUS_WEIGHT: f64 = 0.2;
+
 /// Which side of the expected value is of interest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

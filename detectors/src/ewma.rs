@@ -3,10 +3,13 @@
 //! Fits a series whose level drifts slowly: queue depth, memory in use, error ratio. A series with a daily cycle wants
 //! [`seasonal`](crate::seasonal). The recurrences are those of Finch (2009), "Incremental calculation of weighted mean and
 //! variance", with the weight taken from the time that passed, so that gaps and uneven intervals need no resampling.
-//! What is learned of one point is limited, so that a spike neither hides the next nor blunts the detector.
+//! What is learned of one point is limited, so that a spike neither hides the next nor blunts the detector, and what is
+//! learned while points are anomalous counts less, so that the end of an incident finds the old level. A new level is
+//! alarming until it is learned, about three of the slower half-lives.
 
 use serde::{Deserialize, Serialize};
 
+use crate::deviation::ANOMALOUS_WEIGHT;
 use crate::{Detector, Deviation, Direction, InvalidParameters, Point, Verdict};
 
 /// Parameters, shared by every series the detector watches.
@@ -94,6 +97,11 @@ impl Detector for Ewma {
         let weight =
             (1.0 - 0.5_f64.powf(elapsed_s / self.half_life_s)).max(1.0 / (f64::from(state.points) + 1.0));
         let weight = if warm { weight.min(0.5) } else { weight };
+        let weight = if verdict.is_some_and(|verdict| verdict.is_anomalous()) {
+            weight * ANOMALOUS_WEIGHT
+        } else {
+            weight
+        };
         let deviation = point.value - state.mean;
         // A little more than sigma may be learned at a time, or a flat series could never learn that it moves.
         let smallest = self.min_abs_dev.max(self.min_rel_dev * state.mean.abs());

@@ -38,6 +38,12 @@ pub struct Verdict {
     pub anomaly_score: f64,
 }
 
+impl Verdict {
+    pub fn is_anomalous(&self) -> bool {
+        self.anomaly_score > 0.5
+    }
+}
+
 /// Parameters that cannot be used, in words that name the parameter and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

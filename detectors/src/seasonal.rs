@@ -94,6 +94,17 @@ struct Step {
     weight: f64,
 }
 
+impl Step {
+    /// The same with less weight for a point that is a surprise.
+    fn weighted(self, is_surprise: bool) -> Self {
+        if is_surprise {
+            Self { weight: self.weight * crate::deviation::ANOMALOUS_WEIGHT, ..self }
+        } else {
+            self
+        }
+    }
+}
+
 impl Holt {
     /// The trend is believed for a while only: a gap must not carry it away.
     fn forecast(&self, step: Step) -> f64 {
@@ -337,7 +348,8 @@ impl Detector for Seasonal {
         let limit = if warm { self.limit(forecast, sigma) } else { f64::INFINITY };
         let error = value - forecast;
         let mut verdict = warm.then(|| self.deviation().judge(point.value, forecast, sigma));
-        state.plain.learn(step, error.clamp(-limit, limit));
+        let surprise = verdict.is_some_and(|verdict| verdict.is_anomalous());
+        state.plain.learn(step.weighted(surprise), error.clamp(-limit, limit));
 
         if let Some(range) = state.range(bin) {
             let active = age_s > 2.0 * self.period_s && state.season_loss < LOSS_RATIO_MAX * state.plain_loss;
@@ -349,7 +361,9 @@ impl Detector for Seasonal {
             if active && warm {
                 verdict = Some(self.judge(point.value, rest, range, sigma));
             }
-            state.rest.learn(step, season_error.clamp(-season_limit, season_limit));
+            let surprise =
+                warm && season_error.abs() > self.deviation().judge(rest, rest, sigma).upper - rest;
+            state.rest.learn(step.weighted(surprise), season_error.clamp(-season_limit, season_limit));
             if in_order {
                 self.learn_season(state, elapsed_s, value, range);
             }

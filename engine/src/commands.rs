@@ -1,6 +1,7 @@
 //! The sub-commands. Each returns its exit code, or an error that says what to do.
 
 mod completion;
+mod demo;
 mod incidents;
 mod produce;
 mod replay;
@@ -9,12 +10,21 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::Incident;
 
+/// Learns what is normal for every series on your Kafka topics, and says what broke, where it started and why.
+#[derive(Parser)]
+#[command(name = "foreshock", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
 #[derive(Subcommand)]
 pub enum Command {
+    Demo(demo::Demo),
     Run(run::Run),
     Validate(validate::Validate),
     Replay(replay::Replay),
@@ -24,8 +34,14 @@ pub enum Command {
 }
 
 impl Command {
+    /// What is logged unless `FORESHOCK_LOG` says otherwise: the demo has a screen of its own.
+    pub fn default_log_level(&self) -> &'static str {
+        if matches!(self, Self::Demo(_)) { "error" } else { "info" }
+    }
+
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Demo(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Validate(command) => command.run(),
             Self::Replay(command) => command.run(),

@@ -147,12 +147,6 @@ impl Default for Config {
     fn default() -> Self {
         let source =
             |topic: &str, signal, encoding| SourceConfig { topic: topic.to_owned(), signal, encoding };
-        let detector = |kind: &str, matchers: &[&str]| DetectorSettings {
-            name: None,
-            kind: kind.to_owned(),
-            matchers: matchers.iter().filter_map(|text| (*text).to_owned().try_into().ok()).collect(),
-            parameters: serde_json::Map::new(),
-        };
         Self {
             tenant: "default".to_owned(),
             kafka: KafkaConfig::default(),
@@ -164,15 +158,22 @@ impl Default for Config {
             ],
             topics: TopicsConfig::default(),
             analysis: AnalysisSettings::default(),
-            detectors: vec![
-                detector("ewma", &[]),
-                detector("seasonal", &[]),
-                detector("isolation_forest", &[r#"__name__=~"spans\..*""#]),
-            ],
+            detectors: default_detectors(),
             grpc: GrpcConfig::default(),
             http: HttpConfig::default(),
         }
     }
+}
+
+/// Those of the documented defaults, so that they are written down once.
+fn default_detectors() -> Vec<DetectorSettings> {
+    #[derive(Deserialize)]
+    struct Detectors {
+        detectors: Vec<DetectorSettings>,
+    }
+    let documented: Detectors =
+        serde_saphyr::from_str(DEFAULT_YAML).expect("the embedded defaults are tested");
+    documented.detectors
 }
 
 impl Default for KafkaConfig {

@@ -80,6 +80,20 @@ impl Engine {
         self.running.not_ready().is_none()
     }
 
+    /// What the engine has said, as its clients see it.
+    pub fn view(&self) -> &View {
+        &self.running.view
+    }
+
+    /// Whether all that was written to the sources so far, which is `records`, has gone through the engine.
+    pub fn has_processed(&self, records: u64) -> bool {
+        let workers = self.running.workers();
+        let values =
+            |name| workers.iter().find(|(worker, _)| *worker == name).map(|(_, w)| w.counters().values());
+        let (Some(ingest), Some(analysis)) = (values("ingest"), values("analysis")) else { return false };
+        ingest.records >= records && analysis.records + ingest.dead_letters >= ingest.outputs
+    }
+
     /// Whether a worker has ended by itself; [`Engine::stop`] says why.
     pub fn is_finished(&self) -> bool {
         self.running.workers().iter().any(|(_, worker)| worker.is_finished())

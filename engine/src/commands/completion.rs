@@ -14,7 +14,7 @@ pub struct Completion {
 
 impl Completion {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        clap_complete::generate(self.shell, &mut crate::Arguments::command(), "foreshock", &mut io::stdout());
+        clap_complete::generate(self.shell, &mut super::Arguments::command(), "foreshock", &mut io::stdout());
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,6 +1,7 @@
 //! Groups anomalies into incidents by time and by distance in the call graph.
 //!
-//! An anomaly joins the open incident that has had anomalies within five minutes on a service at most two hops away.
+//! An anomaly joins the open incident that has had anomalies within five minutes on a service at most two hops away; on a
+//! service that is new to the incident, within two.
 //! A series whose anomalies join none is a suspect until a point of it is normal: an incident opens when two series on
 //! related services are anomalous at two points in a row, or when one is critically anomalous at three. Causes are
 //! ranked at opening and again 60, 120 and 180 s of event time later, when more of the fault is visible.
@@ -147,9 +148,6 @@ impl Grouper {
     /// Takes one anomaly in; returns the versions of incidents that it caused, at most one.
     pub fn observe(&mut self, anomaly: &Anomaly, correlator: &Correlator) -> Vec<Incident> {
         let graph = correlator.graph();
-        if let Some(at) = self.find(&anomaly.service, anomaly.time_ms, graph) {
-            return self.join(at, anomaly);
-        }
         let key = anomaly.labels.id().0;
         if !self.suspects.contains_key(&key) && self.suspects.len() >= self.settings.suspects_max {
             self.suspects_refused += 1;
@@ -166,7 +164,12 @@ impl Grouper {
             critical_run: 0,
         });
         suspect.observe(anomaly);
+        let is_sustained = suspect.run >= self.settings.sustained_run;
         let critical_run = suspect.critical_run;
+        if let Some(at) = self.find(&anomaly.service, anomaly.time_ms, graph) {
+            // A single point is chance: it neither prolongs an incident nor draws a service into it.
+            return if is_sustained { self.join(at, anomaly) } else { Vec::new() };
+        }
         let settings = &self.settings;
         let from_ms = anomaly.time_ms - settings.open_within_ms;
         let near = |other: &Suspect| {
@@ -263,7 +266,11 @@ impl Grouper {
     /// The open incident that is closest to `service`; of equals the older.
     fn find(&self, service: &str, time_ms: i64, graph: &ServiceGraph) -> Option<usize> {
         let near = self.open.iter().enumerate().filter_map(|(at, open)| {
-            let is_near_in_time = time_ms - open.last_anomaly_ms <= self.settings.gap_ms;
+            // A service that is new to an incident which has calmed down is a problem of its own.
+            let knows = open.incident.services.iter().any(|known| known == service);
+            let gap_ms =
+                if knows || open.by_hand { self.settings.gap_ms } else { self.settings.open_within_ms };
+            let is_near_in_time = time_ms - open.last_anomaly_ms <= gap_ms;
             let hops = open.incident.services.iter();
             let hops = hops.filter_map(|other| graph.distance(other, service, self.settings.hops_max)).min();
             // An incident that was opened by hand takes the first anomaly whatever its service.

@@ -162,9 +162,9 @@ impl Analysis {
         let Some(interval) = interval else { return };
         let labels = Labels::parse(row.labels);
         let mut values = vec![("count", Some(interval.rate)), ("mean", interval.mean)];
-        for (i, (_, suffix)) in QUANTILES.iter().enumerate() {
-            values.push((suffix, interval.quantiles.map(|quantiles| quantiles[i])));
-        }
+        values.extend(
+            QUANTILES.iter().zip(interval.quantiles).map(|(quantile, value)| (quantile.suffix, value)),
+        );
         for (suffix, value) in values {
             if let Some(value) = value {
                 let derived = labels.with(NAME, &format!("{}.{suffix}", labels.name()));

@@ -2,8 +2,20 @@
 
 use super::CounterState;
 
-/// Quantiles that are derived, with the suffix of their series.
-pub const QUANTILES: [(f64, &str); 3] = [(0.5, "p50"), (0.9, "p90"), (0.99, "p99")];
+/// A quantile that is derived, and the observations of an interval that it takes: with fewer it shows chance.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantile {
+    pub q: f64,
+    /// Of the derived series' name.
+    pub suffix: &'static str,
+    pub observations_min: u64,
+}
+
+pub const QUANTILES: [Quantile; 3] = [
+    Quantile { q: 0.5, suffix: "p50", observations_min: 5 },
+    Quantile { q: 0.9, suffix: "p90", observations_min: 50 },
+    Quantile { q: 0.99, suffix: "p99", observations_min: 500 },
+];
 
 /// What one interval of a histogram showed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,8 +24,8 @@ pub struct Interval {
     pub rate: f64,
     /// Mean of the observations; absent when there were none.
     pub mean: Option<f64>,
-    /// In the order of [`QUANTILES`]; absent when there were no observations or the buckets changed.
-    pub quantiles: Option<[f64; QUANTILES.len()]>,
+    /// In the order of [`QUANTILES`]; absent where there were too few observations or the buckets changed.
+    pub quantiles: [Option<f64>; QUANTILES.len()],
 }
 
 /// What is remembered of one cumulative histogram.
@@ -78,8 +90,10 @@ impl HistogramState {
 
 fn interval(rate: f64, count: u64, sum: f64, bounds: &[f64], counts: &[u64]) -> Interval {
     let mean = (count > 0 && sum.is_finite()).then(|| sum / count as f64);
-    let quantiles = QUANTILES.map(|(q, _)| quantile(q, bounds, counts));
-    let quantiles = quantiles.iter().all(Option::is_some).then(|| quantiles.map(Option::unwrap_or_default));
+    let known = |wanted: Quantile| {
+        if count < wanted.observations_min { None } else { quantile(wanted.q, bounds, counts) }
+    };
+    let quantiles = QUANTILES.map(known);
     Interval { rate, mean, quantiles }
 }
 
@@ -116,8 +130,11 @@ mod tests {
     fn quantiles_are_those_of_the_interval_and_not_of_all_time() {
         let mut state = HistogramState::default();
         assert_eq!(state.observe(point(0, 1000, 5_000.0, &[1000, 0, 0])), None);
-        let interval = state.observe(point(10_000, 1010, 5_150.0, &[1000, 10, 0])).unwrap();
-        assert_eq!(interval, Interval { rate: 1.0, mean: Some(15.0), quantiles: Some([15.0, 19.0, 19.9]) });
+        let interval = state.observe(point(10_000, 2000, 20_000.0, &[1000, 1000, 0])).unwrap();
+        let quantiles = [Some(15.0), Some(19.0), Some(19.9)];
+        assert_eq!(interval, Interval { rate: 100.0, mean: Some(15.0), quantiles });
+        let few = state.observe(point(20_000, 2010, 20_150.0, &[1000, 1010, 0])).unwrap();
+        assert_eq!(few.quantiles, [Some(15.0), None, None], "ten observations have no tail");
     }
 
     #[test]
@@ -127,7 +144,7 @@ mod tests {
         let after_reset = state.observe(point(10_000, 10, 50.0, &[10, 0, 0])).unwrap();
         assert_eq!((after_reset.rate, after_reset.mean), (1.0, Some(5.0)));
         let empty = state.observe(point(20_000, 10, 50.0, &[10, 0, 0])).unwrap();
-        assert_eq!(empty, Interval { rate: 0.0, mean: None, quantiles: None });
+        assert_eq!(empty, Interval { rate: 0.0, mean: None, quantiles: [None; 3] });
         assert_eq!(state.observe(point(20_000, 90, 50.0, &[90, 0, 0])), None, "not newer");
     }
 
@@ -136,9 +153,9 @@ mod tests {
         let mut state = HistogramState::default();
         state.observe(point(0, 100, 500.0, &[100, 0, 0]));
         let changed = HistogramPoint { bounds: &[5.0], counts: &[50, 60], ..point(10_000, 110, 600.0, &[]) };
-        assert_eq!(state.observe(changed).unwrap().quantiles, None);
+        assert_eq!(state.observe(changed).unwrap().quantiles, [None; 3]);
         let next = HistogramPoint { bounds: &[5.0], counts: &[60, 60], ..point(20_000, 120, 630.0, &[]) };
-        assert_eq!(state.observe(next).unwrap().quantiles, Some([2.5, 4.5, 4.95]));
+        assert_eq!(state.observe(next).unwrap().quantiles, [Some(2.5), None, None]);
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Counts and durations gathered over one step of event time.
 //!
-//! Spans become rate, error ratio and duration quantiles; logs become counts. A step is closed when the
+//! Spans become rate, error ratio and duration quantiles; logs become rates. A step is closed when the
 //! watermark passes its end; what arrives later is counted as late and left out, so that a closed value never changes.
+//!
+//! At the end of each step a value is given over the last [`WINDOW_STEPS`] steps: over ten seconds a service with a few
+//! requests a second shows little but chance. For the same reason a median takes at least [`MEDIAN_MIN`] spans, a 95th
+//! percentile [`TAIL_MIN`], and fewer than [`ERRORS_MIN`] failed spans count as none.
 //!
 //! At most [`StepLimits::keys_max`] keys exist in one step; what goes beyond is counted and dropped. A key that was seen
 //! reports zero for [`StepLimits::silent_steps`] steps after its last event (silence is a value) and is then forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use model::Labels;
 
@@ -36,6 +40,8 @@ struct Key {
     silent_steps: u32,
     /// By index of the step; few, since steps close as the watermark goes on.
     open: BTreeMap<i64, Bucket>,
+    /// The last closed steps, oldest first, without the newest.
+    closed: VecDeque<Bucket>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -64,6 +70,15 @@ pub struct StepAggregates {
     late: u64,
     over_limit: u64,
 }
+
+/// Steps that a value looks back over.
+pub const WINDOW_STEPS: usize = 6;
+/// Spans that a median takes.
+pub const MEDIAN_MIN: usize = 5;
+/// Spans that a 95th percentile takes.
+pub const TAIL_MIN: usize = 20;
+/// Failed spans below which none are reported.
+pub const ERRORS_MIN: u64 = 5;
 
 /// Durations kept per key and step; beyond, every second one is dropped, so that quantiles stay representative.
 const DURATIONS_MAX: usize = 4096;
@@ -135,7 +150,11 @@ impl StepAggregates {
             for ((kind, labels), key) in &mut self.keys {
                 let bucket = key.open.remove(&index).unwrap_or_default();
                 key.silent_steps = if bucket.count > 0 { 0 } else { key.silent_steps + 1 };
-                emit(*kind, labels, bucket, time_ms, self.step_ms, out);
+                key.closed.push_back(bucket);
+                emit(*kind, labels, &key.closed, time_ms, self.step_ms, out);
+                if key.closed.len() == WINDOW_STEPS {
+                    key.closed.pop_front();
+                }
             }
             let silent_steps = self.limits.silent_steps;
             self.keys.retain(|_, key| key.silent_steps <= silent_steps || !key.open.is_empty());
@@ -150,7 +169,7 @@ impl StepAggregates {
 fn emit(
     kind: Kind,
     labels: &Labels,
-    mut bucket: Bucket,
+    window: &VecDeque<Bucket>,
     time_ms: i64,
     step_ms: i64,
     out: &mut Vec<StepValue>,
@@ -158,16 +177,26 @@ fn emit(
     let mut push = |name: &str, value: f64| {
         out.push(StepValue { labels: labels.with(model::labels::NAME, name), time_ms, value })
     };
-    let rate = bucket.count as f64 / (step_ms as f64 / 1000.0);
+    let count: u64 = window.iter().map(|bucket| bucket.count).sum();
+    let rate = count as f64 / (window.len() as f64 * step_ms as f64 / 1000.0);
     match kind {
         Kind::Logs => push("logs.rate", rate),
         Kind::Spans => {
             push("spans.rate", rate);
-            if bucket.count > 0 {
-                push("spans.error_ratio", bucket.errors as f64 / bucket.count as f64);
-                bucket.durations_us.sort_unstable();
-                push("spans.duration.p50", nearest_rank(&bucket.durations_us, 0.5) / 1000.0);
-                push("spans.duration.p95", nearest_rank(&bucket.durations_us, 0.95) / 1000.0);
+            if count == 0 {
+                return;
+            }
+            let errors: u64 = window.iter().map(|bucket| bucket.errors).sum();
+            let errors = if errors < ERRORS_MIN { 0 } else { errors };
+            push("spans.error_ratio", errors as f64 / count as f64);
+            let mut durations_us: Vec<i64> =
+                window.iter().flat_map(|bucket| bucket.durations_us.iter().copied()).collect();
+            durations_us.sort_unstable();
+            if durations_us.len() >= MEDIAN_MIN {
+                push("spans.duration.p50", nearest_rank(&durations_us, 0.5) / 1000.0);
+            }
+            if durations_us.len() >= TAIL_MIN {
+                push("spans.duration.p95", nearest_rank(&durations_us, 0.95) / 1000.0);
             }
         }
     }
@@ -193,25 +222,42 @@ mod tests {
     #[test]
     fn spans_become_rate_errors_and_durations() {
         let mut steps = StepAggregates::new(10_000, StepLimits::default());
-        for i in 0..20 {
-            steps.span(&labels(), i * 1_000, 1_000 * (i + 1), i == 0);
+        for i in 0..40 {
+            steps.span(&labels(), i * 500, 1_000 * (i + 1), i % 5 == 0);
         }
         let mut out = Vec::new();
         steps.close(19_999, &mut out);
-        assert_eq!(named(&out, "spans.rate"), [(10_000, 1.0)]);
-        assert_eq!(named(&out, "spans.error_ratio"), [(10_000, 0.1)]);
-        assert_eq!(named(&out, "spans.duration.p50"), [(10_000, 5.0)]);
+        assert_eq!(named(&out, "spans.rate"), [(10_000, 2.0)]);
+        assert_eq!(named(&out, "spans.error_ratio"), [(10_000, 0.0)], "four errors are chance");
+        assert_eq!(named(&out, "spans.duration.p50"), [(10_000, 10.0)]);
         steps.close(20_000, &mut out);
-        assert_eq!(named(&out, "spans.duration.p95"), [(10_000, 10.0), (20_000, 20.0)]);
+        assert_eq!(named(&out, "spans.error_ratio")[1], (20_000, 0.2));
+        assert_eq!(named(&out, "spans.duration.p95"), [(10_000, 19.0), (20_000, 38.0)]);
+    }
+
+    #[test]
+    fn few_spans_give_no_quantiles() {
+        let mut steps = StepAggregates::new(10_000, StepLimits::default());
+        (0..4).for_each(|i| steps.span(&labels(), i, 1_000, false));
+        let mut out = Vec::new();
+        steps.close(10_000, &mut out);
+        assert_eq!(named(&out, "spans.rate"), [(10_000, 0.4)]);
+        assert_eq!(named(&out, "spans.duration.p50"), [(0, 0.0); 0]);
     }
 
     #[test]
     fn silence_is_zero_and_then_forgotten() {
-        let mut steps = StepAggregates::new(1_000, StepLimits { silent_steps: 2, ..StepLimits::default() });
+        let mut steps = StepAggregates::new(1_000, StepLimits { silent_steps: 7, ..StepLimits::default() });
         steps.log(&labels(), 500);
         let mut out = Vec::new();
         steps.close(60_000, &mut out);
-        assert_eq!(named(&out, "logs.rate"), [(1_000, 1.0), (2_000, 0.0), (3_000, 0.0), (4_000, 0.0)]);
+        let rates: Vec<f64> = named(&out, "logs.rate").into_iter().map(|(_, rate)| rate).collect();
+        assert_eq!(
+            rates.len(),
+            9,
+            "the step of the line, seven silent ones and the one that is one too many"
+        );
+        assert_eq!((rates[0], rates[1], rates[6], rates[8]), (1.0, 0.5, 0.0, 0.0));
     }
 
     #[test]

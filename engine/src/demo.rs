@@ -1,0 +1,129 @@
+//! The demo's judge: which incident tells of which injected fault.
+
+use model::Incident;
+use serde::Serialize;
+
+/// An incident may open this much before the fault (its first anomaly is dated back to the step it is in) …
+const EARLY_MS: i64 = 15_000;
+/// … and this much after its end.
+const LATE_MS: i64 = 30_000;
+
+/// A fault that was injected: the ground truth.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InjectedFault {
+    pub service: String,
+    pub kind: String,
+    pub start_ms: i64,
+    #[serde(skip)]
+    pub end_ms: i64,
+}
+
+/// How the engine did on one fault. Without an incident all but `fault` are null.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    pub fault: InjectedFault,
+    pub incident: Option<String>,
+    /// Event time from the fault's start to the version that opened the incident.
+    pub detected_after_ms: Option<i64>,
+    /// Place of the faulty service among the causes in the last version of the incident, 1 for the first.
+    pub rank: Option<usize>,
+}
+
+impl Outcome {
+    /// No incident named the service at all.
+    pub fn is_missed(&self) -> bool {
+        self.rank.is_none()
+    }
+}
+
+/// Finds for each fault the first incident that opened during it. `versions` are all versions in their order.
+pub fn judge(faults: &[InjectedFault], versions: &[Incident]) -> Vec<Outcome> {
+    faults.iter().map(|fault| outcome(fault, versions)).collect()
+}
+
+fn outcome(fault: &InjectedFault, versions: &[Incident]) -> Outcome {
+    let during = fault.start_ms - EARLY_MS..fault.end_ms + LATE_MS;
+    let opened = versions.iter().find(|version| version.version == 1 && during.contains(&version.opened_ms));
+    let last = opened.and_then(|opened| versions.iter().rfind(|version| version.incident == opened.incident));
+    let rank_in = |incident: &Incident| {
+        let place = incident.root_causes.iter().position(|cause| cause.service == fault.service);
+        place.map(|place| place + 1)
+    };
+    Outcome {
+        fault: fault.clone(),
+        incident: opened.map(|opened| opened.incident.clone()),
+        detected_after_ms: opened.map(|opened| opened.updated_ms - fault.start_ms),
+        rank: last.and_then(rank_in),
+    }
+}
+
+/// The faults of a simulated scenario.
+pub fn injected(scenario: &shop::Scenario) -> Vec<InjectedFault> {
+    let fault = |fault: &shop::Fault| InjectedFault {
+        service: fault.service.clone(),
+        kind: kind_text(fault.kind).to_owned(),
+        start_ms: fault.start_ms,
+        end_ms: fault.end_ms,
+    };
+    scenario.faults.iter().map(fault).collect()
+}
+
+fn kind_text(kind: shop::FaultKind) -> &'static str {
+    match kind {
+        shop::FaultKind::SlowDatabase => "slow_database",
+        shop::FaultKind::ErrorsAfterDeploy => "errors_after_deploy",
+        shop::FaultKind::MemoryLeakWithCpuPressure => "memory_leak_with_cpu_pressure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{IncidentState, RootCause, Severity};
+
+    use super::*;
+
+    fn incident(id: &str, version: u32, opened_ms: i64, causes: &[&str]) -> Incident {
+        let cause =
+            |service: &&str| RootCause { service: (*service).to_owned(), score: 1.0, evidence: vec![] };
+        Incident {
+            incident: id.to_owned(),
+            version,
+            state: IncidentState::Open,
+            severity: Severity::Critical,
+            title: String::new(),
+            opened_ms,
+            updated_ms: opened_ms + 20_000,
+            resolved_ms: None,
+            services: vec![],
+            root_causes: causes.iter().map(cause).collect(),
+            changes: vec![],
+            anomalies: 1,
+        }
+    }
+
+    #[test]
+    fn the_last_version_of_the_first_incident_in_the_fault_counts() {
+        let fault = |start_ms| InjectedFault {
+            service: "cart".to_owned(),
+            kind: "slow_database".to_owned(),
+            start_ms,
+            end_ms: start_ms + 300_000,
+        };
+        let versions = [
+            incident("before", 1, 100_000, &["cart"]),
+            incident("during", 1, 1_010_000, &["web", "cart"]),
+            incident("later", 1, 1_050_000, &["web"]),
+            incident("during", 2, 1_010_000, &["cart", "web"]),
+        ];
+        let outcomes = judge(&[fault(1_000_000), fault(3_000_000)], &versions);
+        assert_eq!(outcomes[0].incident.as_deref(), Some("during"));
+        assert_eq!((outcomes[0].detected_after_ms, outcomes[0].rank), (Some(30_000), Some(1)));
+        assert!(!outcomes[0].is_missed() && outcomes[1].is_missed());
+        let json = serde_json::to_value(&outcomes[1]).unwrap();
+        let fault = serde_json::json!({"service": "cart", "kind": "slow_database", "start_ms": 3_000_000});
+        assert_eq!(
+            json,
+            serde_json::json!({"fault": fault, "incident": null, "detected_after_ms": null, "rank": null})
+        );
+    }
+}

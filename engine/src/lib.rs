@@ -1,0 +1,8 @@
+//! Foreshock, as a library for its own binary and tests.
+
+pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod engine;
+mod service;
+pub mod view;
