@@ -8,7 +8,10 @@ mod replay;
 mod run;
 mod validate;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
+
+use anyhow::Context;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -71,6 +74,13 @@ fn progress(doing: &str, rows: usize, is_terminal: bool) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+/// Prints to standard output; a full disk or a closed pipe behind it is an error with advice and not a panic.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.context("cannot write to standard output; is the disk full, or has the reader gone?")
 }
 
 fn time_text(ms: i64) -> String {

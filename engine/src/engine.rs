@@ -17,7 +17,7 @@ use crate::service::http::{Metric, MetricValue, Status};
 use crate::service::server::{self, Servers};
 use crate::view::View;
 
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Stops everything when it is dropped; [`Engine::stop`] says what went wrong.
 pub struct Engine {

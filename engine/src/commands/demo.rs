@@ -1,6 +1,7 @@
 //! `foreshock demo`: the whole engine on an embedded broker, with a simulated shop that breaks three times.
 
-use std::io::{self, IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -69,7 +70,7 @@ impl Demo {
             );
             std::thread::sleep(TICK);
         }
-        let mut screen = Screen::new(self.output, &scenario, &engine, self.seed);
+        let mut screen = Screen::new(self.output, &scenario, &engine, self.seed)?;
         let versions = play(&scenario, &config, &broker, &engine, &mut screen)?;
         engine.stop()?;
         let outcomes = judge(&injected(&scenario), &versions);
@@ -125,7 +126,7 @@ fn play(
             written += 1;
         }
         collect(&mut watch, &mut versions, screen)?;
-        screen.tick(now_ms);
+        screen.tick(now_ms)?;
         anyhow::ensure!(
             !engine.is_finished(),
             "the engine has stopped; run with FORESHOCK_LOG=info to see why"
@@ -159,8 +160,7 @@ fn collect(
         }
     }
     for incident in news {
-        let before = versions.iter().rfind(|version| version.incident == incident.incident);
-        screen.incident(&incident, before);
+        screen.incident(&incident)?;
         versions.push(incident);
     }
     Ok(())
@@ -181,10 +181,12 @@ struct Screen {
     progress: ProgressBar,
     /// Faults that were not announced yet.
     faults: Vec<InjectedFault>,
+    /// The first cause and its score of each incident, as last shown.
+    shown: BTreeMap<String, (String, f64)>,
 }
 
 impl Screen {
-    fn new(output: OutputFormat, scenario: &Scenario, engine: &Engine, seed: u64) -> Self {
+    fn new(output: OutputFormat, scenario: &Scenario, engine: &Engine, seed: u64) -> anyhow::Result<Self> {
         let progress = match output {
             OutputFormat::Text if io::stdout().is_terminal() => {
                 let style = ProgressStyle::with_template("{wide_bar} {msg}")
@@ -193,119 +195,113 @@ impl Screen {
             }
             _ => ProgressBar::hidden(),
         };
-        let screen = Self { output, progress, faults: injected(scenario) };
+        let screen = Self { output, progress, faults: injected(scenario), shown: BTreeMap::new() };
         screen.line(&format!(
             "{}, seed {seed}: {} services write metrics, logs, traces and deploys to Kafka; {} minutes pass in {} s",
             style("Foreshock demo").bold(),
             shop::service_names().len(),
             (scenario.end_ms - START_MS) / 60_000,
             FEED_TIME.as_secs()
-        ));
+        ))?;
         screen.line(&format!(
             "meanwhile: foreshock incidents watch --server http://{}   and http://{}/metrics",
             engine.grpc(),
             engine.http()
-        ));
-        screen.line("\nThe first 20 minutes are quiet: the engine learns what is normal.");
-        screen
+        ))?;
+        screen.line("\nThe first 20 minutes are quiet: the engine learns what is normal.")?;
+        Ok(screen)
     }
 
-    fn line(&self, text: &str) {
+    fn line(&self, text: &str) -> anyhow::Result<()> {
         if self.output == OutputFormat::Json {
-            return;
+            return Ok(());
         }
         if self.progress.is_hidden() {
-            println!("{text}");
-        } else {
-            self.progress.println(text);
+            return super::print(&format!("{text}\n"));
         }
+        self.progress.println(text);
+        Ok(())
     }
 
     /// Simulated time goes on; announces the faults that begin.
-    fn tick(&mut self, now_ms: i64) {
+    fn tick(&mut self, now_ms: i64) -> anyhow::Result<()> {
         self.progress.set_position((now_ms - START_MS).unsigned_abs());
         self.progress.set_message(clock(now_ms));
         while self.faults.first().is_some_and(|fault| fault.start_ms <= now_ms) {
             let fault = self.faults.remove(0);
             let what = format!("{} {} (the engine is not told)", fault.service, does(&fault.kind));
-            self.line(&format!("\n{}  {} {what}", clock(fault.start_ms), style("fault   ").red().bold()));
+            self.line(&format!("\n{}  {} {what}", clock(fault.start_ms), style("fault   ").red().bold()))?;
         }
+        Ok(())
     }
 
-    /// Tells of an incident when it opens, when its first cause changes, and when it is resolved.
-    fn incident(&self, incident: &Incident, before: Option<&Incident>) {
-        let first = |incident: &Incident| incident.root_causes.first().map(|cause| cause.service.clone());
+    /// Tells of an incident when it opens, when its causes are seen clearer, and when it is resolved.
+    fn incident(&mut self, incident: &Incident) -> anyhow::Result<()> {
         let at = clock(incident.updated_ms);
-        let id = &incident.incident[..incident.incident.len().min(8)];
-        match incident.state {
+        let id = incident.incident.get(..8).unwrap_or(&incident.incident);
+        let shown = self.shown.get(&incident.incident);
+        let heading = match incident.state {
             IncidentState::Resolved => {
-                self.line(&format!("{at}  {} {id}", style("resolved").green()));
-                return;
+                return self.line(&format!("{at}  {} {id}", style("resolved").green()));
             }
             IncidentState::Open => {
                 let title = incident.title.split(", likely caused by").next().unwrap_or_default();
-                self.line(&format!("{at}  {} {id} {title}", style("incident").yellow().bold()));
+                format!("{at}  {} {id} {title}", style("incident").yellow().bold())
             }
-            IncidentState::Updated if before.and_then(first) == first(incident) => return,
-            IncidentState::Updated => {
-                self.line(&format!("{at}  {} {id} the causes are ranked anew", style("update  ").yellow()))
-            }
-        }
+            IncidentState::Updated if !is_clearer(incident, shown) => return Ok(()),
+            IncidentState::Updated => format!("{at}  {} {id} causes ranked anew", style("update  ").yellow()),
+        };
+        self.line(&heading)?;
         for (rank, cause) in incident.root_causes.iter().take(3).enumerate() {
-            let score = format!("({:.2})", cause.score);
             let service = if rank == 0 { style(&cause.service).bold() } else { style(&cause.service) };
-            let evidence =
-                cause.evidence.first().map_or("no direct evidence", |evidence| evidence.summary.as_str());
-            self.line(&format!("            {}. {service} {score} {evidence}", rank + 1));
-            if rank == 0 {
-                cause
-                    .evidence
-                    .iter()
-                    .skip(1)
-                    .take(2)
-                    .for_each(|evidence| self.line(&format!("               {}", evidence.summary)));
+            let mut evidence = cause.evidence.iter().map(|evidence| evidence.summary.as_str());
+            let first = evidence.next().unwrap_or("no direct evidence");
+            self.line(&format!("            {}. {service} ({:.2}) {first}", rank + 1, cause.score))?;
+            for summary in evidence.take(if rank == 0 { 2 } else { 0 }) {
+                self.line(&format!("               {summary}"))?;
             }
         }
-        for change in incident.changes.iter().rev().take(2) {
-            self.line(&format!(
-                "            changed at {}: {} on {}",
-                clock(change.time_ms),
-                change.summary,
-                change.service
-            ));
+        if incident.state == IncidentState::Open {
+            for change in incident.changes.iter().rev().take(2) {
+                self.line(&format!("            changed at {}: {}", clock(change.time_ms), change.summary))?;
+            }
         }
+        if let Some(cause) = incident.root_causes.first() {
+            self.shown.insert(incident.incident.clone(), (cause.service.clone(), cause.score));
+        }
+        Ok(())
     }
 
     fn close(&self, outcomes: &[Outcome], versions: &[Incident]) -> anyhow::Result<()> {
         self.progress.finish_and_clear();
-        let mut out = io::stdout().lock();
         if self.output == OutputFormat::Json {
             for outcome in outcomes {
-                writeln!(out, "{}", serde_json::to_string(outcome)?)?;
+                super::print(&format!("{}\n", serde_json::to_string(outcome)?))?;
             }
             return Ok(());
         }
-        writeln!(
-            out,
-            "\n{}",
-            style(format!(
-                "{:<18}{:<34}{:>10}{:>16}  incident",
-                "service", "fault", "found in", "rank of cause"
-            ))
-            .bold()
-        )?;
+        let heading =
+            format!("{:<18}{:<36}{:>8}  {:>14}  incident", "service", "fault", "found in", "rank of cause");
+        super::print(&format!("\n{}\n", style(heading).bold()))?;
         for outcome in outcomes {
             let found =
                 outcome.detected_after_ms.map_or("missed".to_owned(), |ms| format!("{} s", ms / 1000));
             let rank = outcome.rank.map_or("-".to_owned(), |rank| rank.to_string());
             let incident = outcome.incident.as_deref().unwrap_or("-");
             let (service, kind) = (&outcome.fault.service, does(&outcome.fault.kind));
-            writeln!(out, "{service:<18}{kind:<34}{found:>10}{rank:>16}  {incident}")?;
+            super::print(&format!("{service:<18}{kind:<36}{found:>8}  {rank:>14}  {incident}\n"))?;
         }
         let opened = versions.iter().filter(|version| version.version == 1).count();
         let matched = outcomes.iter().filter(|outcome| outcome.incident.is_some()).count();
-        writeln!(out, "{} other incidents", opened - matched)?;
-        Ok(())
+        super::print(&format!("other incidents: {}\n", opened - matched))
+    }
+}
+
+/// Whether another cause is first, or the first one is much surer than when it was last shown.
+fn is_clearer(incident: &Incident, shown: Option<&(String, f64)>) -> bool {
+    match (incident.root_causes.first(), shown) {
+        (Some(cause), Some((service, score))) => cause.service != *service || cause.score > 1.5 * score,
+        (cause, shown) => cause.is_some() && shown.is_none(),
     }
 }
 

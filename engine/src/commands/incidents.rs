@@ -110,13 +110,13 @@ impl Incidents {
                 let request = v1::GetIncidentRequest { incident: incident.clone() };
                 let response = client.get_incident(request).await.map_err(said)?.into_inner();
                 let incident = response.incident.context("the engine sent no incident")?;
-                self.print(&[incident], "");
+                self.print(&[incident], "")?;
             }
             Action::Watch { resume_token } => {
                 let request = v1::WatchIncidentsRequest { resume_token: resume_token.clone() };
                 let mut stream = client.watch_incidents(request).await.map_err(said)?.into_inner();
                 while let Some(response) = stream.message().await.map_err(said)? {
-                    self.print(response.incident.as_slice(), &response.resume_token);
+                    self.print(response.incident.as_slice(), &response.resume_token)?;
                 }
             }
         }
@@ -137,18 +137,18 @@ impl Incidents {
             let page = client.list_incidents(request).await.map_err(said)?.into_inner();
             printed += page.incidents.len();
             match self.output {
-                OutputFormat::Json => self.print(&page.incidents, ""),
+                OutputFormat::Json => self.print(&page.incidents, "")?,
                 OutputFormat::Text => {
                     for incident in &page.incidents {
                         let incident = model_of(incident);
-                        println!(
-                            "{}  {}  {:8}  {:8}  {}",
+                        super::print(&format!(
+                            "{}  {}  {:8}  {:8}  {}\n",
                             incident.incident,
                             super::time_text(incident.opened_ms),
                             incident.state.as_str(),
                             incident.severity.as_str(),
                             incident.title
-                        );
+                        ))?;
                     }
                 }
             }
@@ -163,19 +163,20 @@ impl Incidents {
         Ok(())
     }
 
-    fn print(&self, incidents: &[v1::Incident], resume_token: &str) {
+    fn print(&self, incidents: &[v1::Incident], resume_token: &str) -> anyhow::Result<()> {
         for incident in incidents.iter().map(model_of) {
             match self.output {
-                OutputFormat::Text => print!("{}", super::incident_text(&incident)),
+                OutputFormat::Text => super::print(&super::incident_text(&incident))?,
                 OutputFormat::Json => {
                     let mut value = serde_json::json!(incident);
                     if !resume_token.is_empty() {
                         value["resume_token"] = resume_token.into();
                     }
-                    println!("{value}");
+                    super::print(&format!("{value}\n"))?;
                 }
             }
         }
+        Ok(())
     }
 }
 

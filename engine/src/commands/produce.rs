@@ -18,6 +18,7 @@ use crate::engine::connection;
 /// Rows in one record at the most, as a Collector's batch processor would send.
 const ROWS_MAX: usize = 500;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Write recorded telemetry as OTLP onto the source topics
 ///
@@ -73,7 +74,7 @@ impl Produce {
         let connection = connection(&config);
         connection.validate()?;
         let named: Vec<String> = topics.iter().flatten().cloned().collect();
-        kafka::topics::require(&connection, &named, FLUSH_TIMEOUT)?;
+        kafka::topics::require(&connection, &named, CONNECT_TIMEOUT)?;
         let writer = TopicWriter::new(&connection)?;
         let progress = super::progress("producing", history.rows.len(), std::io::stderr().is_terminal());
         let started = Instant::now();

@@ -1,12 +1,11 @@
 //! `foreshock replay`: recorded telemetry through the same engine, faster than it happened.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::Args;
 use model::{IncidentState, Labels, LogRow, MetricKind, SampleRow, SpanRow};
 use pipeline::{Analysis, Finding};
@@ -91,14 +90,14 @@ impl Replay {
         report.print(&mut findings)?;
         progress.finish_and_clear();
         if self.output == OutputFormat::Text {
-            println!(
-                "{} rows, {} series: {} anomalies, {} incidents, {} alerts",
+            super::print(&format!(
+                "{} rows, {} series: {} anomalies, {} incidents, {} alerts\n",
                 rows.len(),
                 analysis.series(),
                 report.anomalies,
                 report.incidents,
                 report.alerts
-            );
+            ))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -166,12 +165,12 @@ impl Report {
                 Finding::Alert(_) => self.alerts += 1,
                 Finding::Incident(incident) => {
                     self.incidents += u64::from(incident.state == IncidentState::Open);
-                    let mut out = io::stdout().lock();
                     match self.output {
-                        OutputFormat::Json => writeln!(out, "{}", serde_json::to_string(&incident)?),
-                        OutputFormat::Text => write!(out, "{}", incident_text(&incident)),
+                        OutputFormat::Json => {
+                            super::print(&format!("{}\n", serde_json::to_string(&incident)?))?
+                        }
+                        OutputFormat::Text => super::print(&incident_text(&incident))?,
                     }
-                    .context("cannot write to standard output")?;
                 }
             }
         }

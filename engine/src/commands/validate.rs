@@ -21,7 +21,7 @@ pub struct Validate {
 impl Validate {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         if self.print_default {
-            print!("{DEFAULT_YAML}");
+            super::print(DEFAULT_YAML)?;
         }
         let Some(path) = self.config else { return Ok(ExitCode::SUCCESS) };
         let config = Config::load(&path)?;

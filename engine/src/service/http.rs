@@ -120,7 +120,7 @@ mod tests {
             labels: vec![("worker", worker.to_owned())],
         };
         let text = encode(vec![metric("ingest", 3), metric("analysis", 4)]).unwrap();
-        let expected = "# HELP foreshock_records Records read.\n\
+        let expected = "# HELP foreshock_records Records read\n\
             # TYPE foreshock_records counter\n\
             foreshock_records_total{worker=\"ingest\"} 3\n\
             foreshock_records_total{worker=\"analysis\"} 4\n\

@@ -45,6 +45,76 @@ fn a_wrong_configuration_is_refused_in_words() {
     assert!(message.contains("absent.yaml") && message.contains("-c FILE"), "{message}");
 }
 
+/// A folder with one service whose CPU and queue jump.
+fn telemetry(folder: &tempfile::TempDir) -> PathBuf {
+    let mut csv = "timestamp_ms,service,metric,value\n".to_owned();
+    for i in 0..240_i64 {
+        let noise = [0.0, 0.02, -0.01, 0.01, -0.02][i as usize % 5];
+        let level = if i >= 200 { 0.95 } else { 0.3 };
+        csv += &format!("{},cart,cpu,{}\n", 1_700_000_000_000 + i * 10_000, level + noise);
+        csv += &format!(
+            "{},cart,queue_length,{}\n",
+            1_700_000_000_000 + i * 10_000,
+            100.0 * level + 10.0 * noise
+        );
+    }
+    std::fs::write(folder.path().join("metrics.csv"), csv).expect("the folder is writable");
+    folder.path().to_owned()
+}
+
+#[test]
+fn replay_prints_each_version_of_an_incident_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = telemetry(&folder);
+    let arguments = ["replay", "--input", input.to_str().unwrap(), "--output", "json"];
+    let replayed = foreshock(&arguments);
+    assert!(replayed.status.success(), "{}", text(&replayed.stderr));
+    let lines = text(&replayed.stdout);
+    let versions: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(versions[0]["state"], "open");
+    assert_eq!(versions[0]["opened_ms"], 1_700_002_000_000_i64);
+    assert_eq!(versions[0]["root_causes"][0]["service"], "cart");
+    assert_eq!(text(&foreshock(&arguments).stdout), lines, "the same every time");
+
+    let trigger = ["--trigger-ms", "1700002010000", "--to", "2023-11-14T22:50:00Z"];
+    let by_hand = foreshock(&[&arguments[..], &trigger].concat());
+    let lines = text(&by_hand.stdout);
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(last["root_causes"][0]["service"], "cart", "{lines}");
+}
+
+#[test]
+fn what_cannot_be_replayed_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap().to_owned();
+    let message = text(&foreshock(&["replay", "--input", &path]).stderr);
+    assert!(message.contains("no telemetry") && message.contains("metrics"), "{message}");
+    telemetry(&folder);
+    let message = text(&foreshock(&["replay", "--input", &path, "--trigger-ms", "5"]).stderr);
+    assert!(message.contains("outside of the data"), "{message}");
+    std::fs::write(folder.path().join("traces.csv"), "timestamp_us,trace_id\n1,a\n").unwrap();
+    let message = text(&foreshock(&["replay", "--input", &path]).stderr);
+    assert!(message.contains("traces.csv") && message.contains("column"), "{message}");
+}
+
+#[test]
+fn a_full_disk_and_an_unreachable_broker_are_said_with_what_to_do() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let input = telemetry(&folder);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_foreshock"));
+    let output = command.args(["replay", "--input", input.to_str().unwrap()]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("is the disk full"), "{}", text(&output.stderr));
+
+    let path = configuration(&folder, "kafka: { brokers: \"127.0.0.1:1\" }\n");
+    let message = text(
+        &foreshock(&["produce", "--input", input.to_str().unwrap(), "-c", path.to_str().unwrap()]).stderr,
+    );
+    assert!(message.contains("127.0.0.1:1") && message.contains("no answer from Kafka") && message.contains("check that the address is right"), "{message}");
+}
+
 #[test]
 fn wrong_usage_exits_with_2() {
     assert_eq!(foreshock(&["vaildate"]).status.code(), Some(2));

@@ -55,6 +55,8 @@ impl Default for CorrelatorLimits {
 /// Counts of what the limits turned away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
+    /// Calls between services that nobody took.
+    pub edge_calls: u64,
     pub keys: u64,
     pub points: u64,
     pub spans: u64,
@@ -152,6 +154,19 @@ impl TraceStats {
     }
 }
 
+/// Calls between services kept until somebody takes them.
+const EDGE_CALLS_MAX: usize = 100_000;
+
+/// One call of a service by another: the callee's span.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EdgeCall {
+    caller: Symbol,
+    callee: Symbol,
+    pub end_ms: i64,
+    pub duration_us: i64,
+    pub error: bool,
+}
+
 /// Watches telemetry and ranks services by how much of a disturbance they explain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Correlator {
@@ -175,6 +190,7 @@ pub struct Correlator {
     dropped: Dropped,
     start: Symbol,
     end: Symbol,
+    edge_calls: Vec<EdgeCall>,
 }
 
 impl Default for Correlator {
@@ -197,6 +213,7 @@ impl Correlator {
             recent: BTreeMap::new(),
             series: BTreeMap::new(),
             changes: VecDeque::new(),
+            edge_calls: Vec::new(),
             given_edges: BTreeSet::new(),
             graph: ServiceGraph::default(),
             watermark_ms: i64::MIN,
@@ -291,6 +308,13 @@ impl Correlator {
         }
     }
 
+    /// Calls between services in the traces that became complete since the last time, as (caller, callee, call).
+    pub fn take_edge_calls(&mut self, mut each: impl FnMut(&str, &str, EdgeCall)) {
+        for call in self.edge_calls.drain(..) {
+            each(self.symbols.name(call.caller), self.symbols.name(call.callee), call);
+        }
+    }
+
     /// Edges known from elsewhere than spans, (caller, callee).
     pub fn set_edges(&mut self, edges: &[(String, String)]) {
         for (caller, callee) in edges {
@@ -337,6 +361,17 @@ impl Correlator {
             if let Some(parent) = parents[i].map(|parent| &trace.spans[parent])
                 && parent.service != span.service
             {
+                if self.edge_calls.len() < EDGE_CALLS_MAX {
+                    self.edge_calls.push(EdgeCall {
+                        caller: parent.service,
+                        callee: span.service,
+                        end_ms: (span.start_us + span.duration_us).div_euclid(1000),
+                        duration_us: span.duration_us,
+                        error: span.error,
+                    });
+                } else {
+                    self.dropped.edge_calls += 1;
+                }
                 let gap_us = (parent.duration_us - span.duration_us).max(0) as f64;
                 stats
                     .edges

@@ -16,7 +16,7 @@ pub mod symbols;
 pub mod template;
 pub mod traces;
 
-pub use evidence::{Correlator, CorrelatorLimits};
+pub use evidence::{Correlator, CorrelatorLimits, EdgeCall};
 pub use graph::ServiceGraph;
 pub use grouping::{Grouper, GrouperSettings};
 pub use ranking::{Family, RANKERS, Ranker, Trigger};

@@ -228,5 +228,19 @@ pub(crate) fn role_of(metric: &str) -> MetricRole {
     }
 }
 
+/// A number of any size with what one can take in of it: `0.0042`, `12.3`, `318 M`.
+pub(crate) fn readable(value: f64) -> String {
+    let size = value.abs();
+    match size {
+        _ if size >= 1e9 => format!("{:.1} G", value / 1e9),
+        _ if size >= 1e6 => format!("{:.1} M", value / 1e6),
+        _ if size >= 1e4 => format!("{:.1} k", value / 1e3),
+        _ if size >= 100.0 || size == 0.0 => format!("{value:.0}"),
+        _ if size >= 1.0 => format!("{value:.1}"),
+        _ if size >= 0.01 => format!("{value:.3}"),
+        _ => format!("{value:.1e}"),
+    }
+}
+
 #[cfg(test)]
 mod tests;

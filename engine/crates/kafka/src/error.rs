@@ -19,7 +19,7 @@ pub enum Error {
     Setting { key: String, problem: String },
 
     #[error(
-        "no answer from Kafka at {brokers} within {} s{}; check that the address is right, that the broker runs and \
+        "no answer from Kafka at {brokers} within {:.0} s{}; check that the address is right, that the broker runs and \
          that TLS and SASL settings match its listener",
         waited.as_secs_f32(), last_error.as_ref().map(|e| format!(" ({e})")).unwrap_or_default()
     )]

@@ -16,8 +16,12 @@ use crate::derive::histogram::{HistogramPoint, QUANTILES};
 use crate::derive::step::{StepLimits, StepValue};
 use crate::derive::{CounterState, HistogramState, StepAggregates};
 use crate::detect::{Detect, InvalidDetector, metric_of};
+use crate::log_templates::LogTemplates;
 use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::watermark::Watermark;
+
+/// How much later than spans calls are counted: a trace must be complete, and its end lies within a step.
+const CALLS_DELAY_MS: i64 = 30_000;
 
 /// What the analysis has to say, in its order.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +56,9 @@ pub struct Analysis {
     raw: HashMap<SeriesId, (Raw, i64)>,
     raw_over_limit: u64,
     steps: StepAggregates,
+    /// Calls are known when their trace is complete, later than its spans.
+    calls: StepAggregates,
+    templates: LogTemplates,
     detect: Detect,
     correlator: Correlator,
     grouper: Grouper,
@@ -68,6 +75,8 @@ impl Analysis {
             raw: HashMap::new(),
             raw_over_limit: 0,
             steps: StepAggregates::new(settings.step.ms(), limits),
+            calls: StepAggregates::new(settings.step.ms(), limits),
+            templates: LogTemplates::default(),
             detect: Detect::new(settings, detectors)?,
             correlator: Correlator::new(CorrelatorLimits::default()),
             grouper: Grouper::default(),
@@ -95,8 +104,8 @@ impl Analysis {
     pub fn refused(&self) -> Refused {
         Refused {
             series_over_limit: self.detect.over_limit() + self.raw_over_limit,
-            keys_over_limit: self.steps.over_limit(),
-            late: self.steps.late(),
+            keys_over_limit: self.steps.over_limit() + self.calls.over_limit(),
+            late: self.steps.late() + self.calls.late(),
         }
     }
 
@@ -193,12 +202,14 @@ impl Analysis {
 
     pub fn on_log(&mut self, row: &LogRow<'_>, out: &mut Vec<Finding>) {
         self.reach(row.time_ms, out);
-        let template = template_of(row.body);
+        let template = self.templates.observe(row.body);
         let service = Labels::new([(SERVICE, row.service)]);
         self.steps.log(&service.with("severity", severity_text(row.severity)), row.time_ms);
-        self.steps.log(&service.with("template", &template), row.time_ms);
+        self.steps.log(&service.with("template", template), row.time_ms);
+        // A step inside a span wants a name that no later line changes, and the place in the code if the line begins with it.
+        let step = template_of(row.body);
         let (trace_id, span_id) = (row.trace_id.unwrap_or_default(), row.span_id.unwrap_or_default());
-        self.correlator.observe_log(row.time_ms, row.service, row.severity, &template, trace_id, span_id);
+        self.correlator.observe_log(row.time_ms, row.service, row.severity, &step, trace_id, span_id);
     }
 
     pub fn on_event(&mut self, row: &EventRow<'_>, out: &mut Vec<Finding>) {
@@ -242,7 +253,7 @@ impl Analysis {
             let labels = &series.labels;
             // What is derived from spans and logs reached the correlator as spans and logs.
             let name = labels.name();
-            if !name.starts_with("spans.") && !name.starts_with("logs.") {
+            if !["spans.", "calls.", "logs."].iter().any(|derived| name.starts_with(derived)) {
                 correlator.observe_point(time_ms, labels.service(), &metric_of(labels), value);
             }
             if anomalies.is_empty() {
@@ -263,14 +274,20 @@ impl Analysis {
     fn reach(&mut self, time_ms: i64, out: &mut Vec<Finding>) {
         let Some(watermark_ms) = self.watermark.observe(time_ms) else { return };
         self.flush(out);
+        self.correlator.advance(watermark_ms);
+        let calls = &mut self.calls;
+        self.correlator.take_edge_calls(|caller, callee, call| {
+            let labels = Labels::new([(SERVICE, callee), ("caller", caller)]);
+            calls.call(&labels, call.end_ms, call.duration_us, call.error);
+        });
         let mut closed = std::mem::take(&mut self.closed);
+        self.calls.close(watermark_ms - CALLS_DELAY_MS, &mut closed);
         self.steps.close(watermark_ms, &mut closed);
         for value in closed.drain(..) {
             self.point(value.labels.id(), || value.labels.clone(), value.time_ms, value.value, out);
         }
         self.closed = closed;
         self.flush(out);
-        self.correlator.advance(watermark_ms);
         let incidents = self.grouper.advance(watermark_ms, &self.correlator);
         self.tell(incidents, out);
         let idle_ms = watermark_ms - self.settings.series_idle.ms();

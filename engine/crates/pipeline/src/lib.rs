@@ -9,6 +9,7 @@ pub mod analysis;
 pub mod derive;
 pub mod detect;
 pub mod ingest;
+pub mod log_templates;
 pub mod matcher;
 pub mod series;
 pub mod settings;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::Evidence;
 
-use super::{Finding, Findings, MetricRole, View, pair_means, quantile, role_of, spread};
+use super::{Finding, Findings, MetricRole, View, pair_means, quantile, readable, role_of, spread};
 use crate::symbols::Symbol;
 
 const BEFORE_MIN: usize = 3;
@@ -55,8 +55,9 @@ pub(super) fn note(
     finding.evidence.push(Evidence {
         kind: kind.to_owned(),
         summary: format!(
-            "{subject} is at {level:.4}, usually {:.4} ({strength:.1} deviations)",
-            deviation.usual
+            "{subject} is at {}, usually {} ({strength:.1} deviations)",
+            readable(level),
+            readable(deviation.usual)
         ),
         score: strength,
         subject,

@@ -29,8 +29,10 @@ impl Default for StepLimits {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// Spans of a service, an operation or an edge.
+    /// Spans of a service or an operation.
     Spans,
+    /// Calls of a service by another.
+    Calls,
     /// Lines of a severity or a template.
     Logs,
 }
@@ -101,7 +103,16 @@ impl StepAggregates {
 
     /// `labels` without a metric name: it is added when the step closes.
     pub fn span(&mut self, labels: &Labels, end_ms: i64, duration_us: i64, error: bool) {
-        if let Some(bucket) = self.bucket(Kind::Spans, labels, end_ms) {
+        self.timed(Kind::Spans, labels, end_ms, duration_us, error);
+    }
+
+    /// The same for the calls over an edge of the service graph.
+    pub fn call(&mut self, labels: &Labels, end_ms: i64, duration_us: i64, error: bool) {
+        self.timed(Kind::Calls, labels, end_ms, duration_us, error);
+    }
+
+    fn timed(&mut self, kind: Kind, labels: &Labels, end_ms: i64, duration_us: i64, error: bool) {
+        if let Some(bucket) = self.bucket(kind, labels, end_ms) {
             bucket.count += 1;
             bucket.errors += u64::from(error);
             if bucket.durations_us.len() == DURATIONS_MAX {
@@ -174,31 +185,32 @@ fn emit(
     step_ms: i64,
     out: &mut Vec<StepValue>,
 ) {
-    let mut push = |name: &str, value: f64| {
-        out.push(StepValue { labels: labels.with(model::labels::NAME, name), time_ms, value })
-    };
     let count: u64 = window.iter().map(|bucket| bucket.count).sum();
     let rate = count as f64 / (window.len() as f64 * step_ms as f64 / 1000.0);
-    match kind {
-        Kind::Logs => push("logs.rate", rate),
-        Kind::Spans => {
-            push("spans.rate", rate);
-            if count == 0 {
-                return;
-            }
-            let errors: u64 = window.iter().map(|bucket| bucket.errors).sum();
-            let errors = if errors < ERRORS_MIN { 0 } else { errors };
-            push("spans.error_ratio", errors as f64 / count as f64);
-            let mut durations_us: Vec<i64> =
-                window.iter().flat_map(|bucket| bucket.durations_us.iter().copied()).collect();
-            durations_us.sort_unstable();
-            if durations_us.len() >= MEDIAN_MIN {
-                push("spans.duration.p50", nearest_rank(&durations_us, 0.5) / 1000.0);
-            }
-            if durations_us.len() >= TAIL_MIN {
-                push("spans.duration.p95", nearest_rank(&durations_us, 0.95) / 1000.0);
-            }
-        }
+    let prefix = match kind {
+        Kind::Logs => "logs",
+        Kind::Spans => "spans",
+        Kind::Calls => "calls",
+    };
+    let mut push = |suffix: &str, value: f64| {
+        let labels = labels.with(model::labels::NAME, &format!("{prefix}.{suffix}"));
+        out.push(StepValue { labels, time_ms, value });
+    };
+    push("rate", rate);
+    if kind == Kind::Logs || count == 0 {
+        return;
+    }
+    let errors: u64 = window.iter().map(|bucket| bucket.errors).sum();
+    let errors = if errors < ERRORS_MIN { 0 } else { errors };
+    push("error_ratio", errors as f64 / count as f64);
+    let mut durations_us: Vec<i64> =
+        window.iter().flat_map(|bucket| bucket.durations_us.iter().copied()).collect();
+    durations_us.sort_unstable();
+    if durations_us.len() >= MEDIAN_MIN {
+        push("duration.p50", nearest_rank(&durations_us, 0.5) / 1000.0);
+    }
+    if durations_us.len() >= TAIL_MIN {
+        push("duration.p95", nearest_rank(&durations_us, 0.95) / 1000.0);
     }
 }
 
