@@ -4,11 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use foreshock::config::Config;
-use foreshock::demo::{injected, judge};
-use model::{Anomaly, Incident, Output, OutputTopic, SourceRecord};
-use pipeline::{AnalyseTask, Analysis, IngestTask, PartitionTask};
-use shop::{Scenario, Signal};
+use foreshock::demo::{injected, judge, play};
+use model::Incident;
+use shop::Scenario;
 
 const START_MS: i64 = 1_767_600_000_000;
 
@@ -19,7 +17,8 @@ fn main() {
     let (mut found, mut first_ranked, mut faults, mut other) = (0, 0, 0, 0);
     for seed in first..first + count {
         let scenario = Scenario::from_seed(seed, START_MS);
-        let (versions, anomalies) = run(&scenario);
+        let mut anomalies = Vec::new();
+        let versions = play(&scenario, 1, &mut anomalies);
         let outcomes = judge(&injected(&scenario), &versions);
         let opened: Vec<&Incident> = versions.iter().filter(|version| version.version == 1).collect();
         let matched = outcomes.iter().filter(|outcome| outcome.incident.is_some()).count();
@@ -82,76 +81,4 @@ fn main() {
     println!(
         "{faults} faults: {found} found, {first_ranked} ranked first; {other} other incidents in {count} scenarios"
     );
-}
-
-fn run(scenario: &Scenario) -> (Vec<Incident>, Vec<Anomaly>) {
-    let config = Config::default();
-    let mut ingest: BTreeMap<&str, IngestTask> = config
-        .sources
-        .iter()
-        .map(|source| {
-            let limits = codec::Limits::default();
-            let decoder =
-                codec::decoder(source.signal.as_str(), source.encoding.as_str(), limits).expect("a default");
-            (source.signal.as_str(), IngestTask::new(decoder, "default"))
-        })
-        .collect();
-    let mut analyse =
-        AnalyseTask::new(Analysis::new(&config.analysis, &config.detectors).expect("the defaults"));
-    let mut shop = scenario.shop().expect("a scenario is sound");
-    let (mut decoded, mut out, mut versions, mut anomalies) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut until_ms = START_MS;
-    while until_ms < scenario.end_ms {
-        until_ms += 10_000;
-        for message in shop.step(until_ms) {
-            let signal = match message.signal {
-                Signal::Metrics => "metrics",
-                Signal::Logs => "logs",
-                Signal::Spans => "spans",
-                Signal::Events => "events",
-            };
-            let headers: Vec<(&str, &[u8])> =
-                message.headers.iter().map(|(k, v)| (k.as_str(), v.as_slice())).collect();
-            let record = SourceRecord {
-                topic: signal,
-                partition: 0,
-                offset: 0,
-                key: None,
-                headers: &headers,
-                payload: &message.payload,
-            };
-            ingest.get_mut(signal).expect("all signals are read").on_record(record, &mut decoded);
-            for output in decoded.drain(..) {
-                assert_eq!(output.topic, OutputTopic::Telemetry, "the shop's telemetry is readable");
-                on_telemetry(&mut analyse, &output, &mut out);
-            }
-        }
-        for output in out.drain(..) {
-            match output.topic {
-                OutputTopic::Incidents => {
-                    versions.push(serde_json::from_slice(&output.payload).expect("what the engine writes"))
-                }
-                OutputTopic::Anomalies => {
-                    anomalies.push(serde_json::from_slice(&output.payload).expect("what the engine writes"))
-                }
-                _ => {}
-            }
-        }
-    }
-    (versions, anomalies)
-}
-
-fn on_telemetry(analyse: &mut AnalyseTask, output: &Output, out: &mut Vec<Output>) {
-    let headers: Vec<(&str, &[u8])> =
-        output.headers.iter().map(|(k, v)| (k.as_str(), v.as_slice())).collect();
-    let record = SourceRecord {
-        topic: "telemetry",
-        partition: 0,
-        offset: 0,
-        key: None,
-        headers: &headers,
-        payload: &output.payload,
-    };
-    analyse.on_record(record, out);
 }

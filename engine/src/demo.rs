@@ -1,7 +1,13 @@
-//! The demo's judge: which incident tells of which injected fault.
+//! Simulated scenarios: played without Kafka, and judged: which incident tells of which injected fault.
 
-use model::Incident;
+use std::collections::BTreeMap;
+
+use model::{Anomaly, Incident, Output, OutputTopic, SourceRecord};
+use pipeline::{AnalyseTask, Analysis, IngestTask, PartitionTask};
 use serde::Serialize;
+use shop::{Scenario, Signal};
+
+use crate::config::Config;
 
 /// An incident may open this much before the fault (its first anomaly is dated back to the step it is in) …
 const EARLY_MS: i64 = 15_000;
@@ -58,7 +64,7 @@ fn outcome(fault: &InjectedFault, versions: &[Incident]) -> Outcome {
 }
 
 /// The faults of a simulated scenario.
-pub fn injected(scenario: &shop::Scenario) -> Vec<InjectedFault> {
+pub fn injected(scenario: &Scenario) -> Vec<InjectedFault> {
     let fault = |fault: &shop::Fault| InjectedFault {
         service: fault.service.clone(),
         kind: kind_text(fault.kind).to_owned(),
@@ -73,6 +79,82 @@ fn kind_text(kind: shop::FaultKind) -> &'static str {
         shop::FaultKind::SlowDatabase => "slow_database",
         shop::FaultKind::ErrorsAfterDeploy => "errors_after_deploy",
         shop::FaultKind::MemoryLeakWithCpuPressure => "memory_leak_with_cpu_pressure",
+    }
+}
+
+/// The versions of all incidents that the default configuration finds in a scenario, with a barrier after so many records.
+pub fn versions_of(scenario: &Scenario, records_per_epoch: u64) -> Vec<Incident> {
+    play(scenario, records_per_epoch, &mut Vec::new())
+}
+
+/// The same, and the anomalies.
+///
+/// # Panics
+/// When the shop writes what the engine cannot read, or the default configuration is not sound.
+pub fn play(scenario: &Scenario, records_per_epoch: u64, anomalies: &mut Vec<Anomaly>) -> Vec<Incident> {
+    let config = Config::default();
+    let task = |signal: &str, encoding: &str| {
+        let decoder =
+            codec::decoder(signal, encoding, codec::Limits::default()).expect("a decoder of the list");
+        IngestTask::new(decoder, &config.tenant)
+    };
+    let sources = config.sources.iter();
+    let mut ingest: BTreeMap<&str, IngestTask> = sources
+        .map(|source| (source.signal.as_str(), task(source.signal.as_str(), source.encoding.as_str())))
+        .collect();
+    let mut analyse =
+        AnalyseTask::new(Analysis::new(&config.analysis, &config.detectors).expect("the defaults"));
+    let mut shop = scenario.shop().expect("a scenario is sound");
+    let (mut decoded, mut out, mut versions) = (Vec::new(), Vec::new(), Vec::new());
+    for (offset, message) in shop.step(scenario.end_ms).into_iter().enumerate() {
+        let signal = signal_text(message.signal);
+        let task = ingest.get_mut(signal).expect("the defaults read every signal");
+        with_record(signal, offset, &message.headers, &message.payload, |record| {
+            task.on_record(record, &mut decoded)
+        });
+        for output in decoded.drain(..) {
+            assert_eq!(output.topic, OutputTopic::Telemetry, "the shop's telemetry is readable");
+            with_record("telemetry", offset, &output.headers, &output.payload, |record| {
+                analyse.on_record(record, &mut out);
+            });
+        }
+        if (offset as u64 + 1).is_multiple_of(records_per_epoch) {
+            analyse.on_barrier(offset as u64, &mut out);
+        }
+        for output in out.drain(..) {
+            match output.topic {
+                OutputTopic::Incidents => versions.push(read(&output)),
+                OutputTopic::Anomalies => anomalies.push(read(&output)),
+                _ => {}
+            }
+        }
+    }
+    versions
+}
+
+fn read<T: serde::de::DeserializeOwned>(output: &Output) -> T {
+    serde_json::from_slice(&output.payload).expect("what the engine writes can be read")
+}
+
+fn with_record(
+    topic: &str,
+    offset: usize,
+    headers: &[(String, Vec<u8>)],
+    payload: &[u8],
+    take: impl FnOnce(SourceRecord<'_>),
+) {
+    let headers: Vec<(&str, &[u8])> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    take(SourceRecord { topic, partition: 0, offset: offset as i64, key: None, headers: &headers, payload });
+}
+
+/// As the configuration and the list of decoders call it.
+pub fn signal_text(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Metrics => "metrics",
+        Signal::Logs => "logs",
+        Signal::Spans => "spans",
+        Signal::Events => "events",
     }
 }
 

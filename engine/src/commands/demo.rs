@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::TryRecvError;
 
 use super::OutputFormat;
 use crate::config::{Config, Start};
-use crate::demo::{InjectedFault, Outcome, injected, judge};
+use crate::demo::{InjectedFault, Outcome, injected, judge, signal_text};
 use crate::engine::Engine;
 use crate::view::{Cursor, Watch};
 
@@ -164,15 +164,6 @@ fn collect(
         versions.push(incident);
     }
     Ok(())
-}
-
-fn signal_text(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Metrics => "metrics",
-        Signal::Logs => "logs",
-        Signal::Spans => "spans",
-        Signal::Events => "events",
-    }
 }
 
 /// What one sees: on standard output in text, nothing but the outcomes in JSON.

@@ -112,7 +112,12 @@ fn a_full_disk_and_an_unreachable_broker_are_said_with_what_to_do() {
     let message = text(
         &foreshock(&["produce", "--input", input.to_str().unwrap(), "-c", path.to_str().unwrap()]).stderr,
     );
-    assert!(message.contains("127.0.0.1:1") && message.contains("no answer from Kafka") && message.contains("check that the address is right"), "{message}");
+    assert!(
+        message.contains("127.0.0.1:1")
+            && message.contains("no answer from Kafka")
+            && message.contains("check that the address is right"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The binary as a user runs it, and the house rules.
 
 mod command_line;
+mod scenarios;
 mod tidy;
