@@ -48,6 +48,8 @@ pub struct Refused {
     pub keys_over_limit: u64,
     /// Spans and logs that came after their step was closed.
     pub late: u64,
+    /// Spans and logs too far ahead of all others.
+    pub early: u64,
 }
 
 pub struct Analysis {
@@ -106,6 +108,7 @@ impl Analysis {
             series_over_limit: self.detect.over_limit() + self.raw_over_limit,
             keys_over_limit: self.steps.over_limit() + self.calls.over_limit(),
             late: self.steps.late() + self.calls.late(),
+            early: self.steps.early() + self.calls.early(),
         }
     }
 

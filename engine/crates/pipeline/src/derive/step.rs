@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use model::Labels;
 
+use crate::watermark::JUMP_MS;
+
 /// Bounds of [`StepAggregates`].
 #[derive(Clone, Copy, Debug)]
 pub struct StepLimits {
@@ -70,6 +72,7 @@ pub struct StepAggregates {
     /// Steps below this index are closed.
     closed: Option<i64>,
     late: u64,
+    early: u64,
     over_limit: u64,
 }
 
@@ -88,12 +91,17 @@ const DURATIONS_MAX: usize = 4096;
 impl StepAggregates {
     pub fn new(step_ms: i64, limits: StepLimits) -> Self {
         assert!(step_ms > 0, "a step has a length");
-        Self { step_ms, limits, keys: BTreeMap::new(), closed: None, late: 0, over_limit: 0 }
+        Self { step_ms, limits, keys: BTreeMap::new(), closed: None, late: 0, early: 0, over_limit: 0 }
     }
 
     /// Events that came after their step was closed.
     pub fn late(&self) -> u64 {
         self.late
+    }
+
+    /// Events further ahead of the closed steps than any time that the watermark follows at once.
+    pub fn early(&self) -> u64 {
+        self.early
     }
 
     /// Events of keys beyond the limit.
@@ -136,6 +144,11 @@ impl StepAggregates {
         let index = time_ms.div_euclid(self.step_ms);
         if self.closed.is_some_and(|closed| index < closed) {
             self.late += 1;
+            return None;
+        }
+        let ahead_steps_max = 2 * JUMP_MS / self.step_ms;
+        if self.closed.is_some_and(|closed| index > closed.saturating_add(ahead_steps_max)) {
+            self.early += 1;
             return None;
         }
         let key = (kind, labels.clone());
@@ -279,7 +292,8 @@ mod tests {
         steps.log(&Labels::new([("service.name", "other")]), 500);
         steps.close(5_000, &mut Vec::new());
         steps.log(&labels(), 700);
-        assert_eq!((steps.late(), steps.over_limit()), (1, 1));
+        steps.log(&labels(), i64::MAX);
+        assert_eq!((steps.late(), steps.early(), steps.over_limit()), (1, 1, 1));
     }
 
     #[test]
