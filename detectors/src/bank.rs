@@ -1,18 +1,13 @@
 //! One detector with the states of many series.
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use postcard::{take_from_bytes, to_extend};
+use serde::Serialize;
 
 use crate::{Detector, DetectorBank, InvalidSnapshot, Point, Slot, Verdict};
 
-pub(crate) const SNAPSHOT_VERSION: u8 = 2;
-
-/// What follows the version, as JSON. `S` is a list of states, borrowed or owned.
-#[derive(Serialize, Deserialize)]
-struct Snapshot<S> {
-    detector: String,
-    states: S,
-}
+/// What follows the version, in postcard: the detector's name, the number of states, and each as an option, which is none
+/// for one that is as it began.
+pub(crate) const SNAPSHOT_VERSION: u8 = 3;
 
 pub(crate) struct Bank<D: Detector> {
     detector: D,
@@ -45,9 +40,16 @@ impl<D: Detector> DetectorBank for Bank<D> {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let mut bytes = vec![SNAPSHOT_VERSION];
-        let content = Snapshot { detector: D::NAME.to_owned(), states: &self.states };
-        serde_json::to_writer(&mut bytes, &content).expect("states are plain data and memory does not fail");
+        let mut bytes = written(vec![SNAPSHOT_VERSION], &(D::NAME, self.states.len()));
+        let initial = written(Vec::new(), &Some(D::State::default()));
+        for state in &self.states {
+            let start = bytes.len();
+            bytes = written(bytes, &Some(state));
+            if bytes[start..] == initial {
+                bytes.truncate(start);
+                bytes = written(bytes, &None::<D::State>);
+            }
+        }
         bytes
     }
 
@@ -58,15 +60,31 @@ impl<D: Detector> DetectorBank for Bank<D> {
             [version, ..] => return Err(InvalidSnapshot::Version(*version)),
         };
         // The name first: the states of another detector would only give a riddle of a message.
-        let Snapshot { detector: found, .. } = serde_json::from_slice::<Snapshot<IgnoredAny>>(content)?;
+        let (found, content) = take_from_bytes::<&str>(content)?;
         if found != D::NAME {
-            return Err(InvalidSnapshot::OtherDetector { found, expected: D::NAME });
+            return Err(InvalidSnapshot::OtherDetector { found: found.to_owned(), expected: D::NAME });
         }
-        let Snapshot { states, .. } = serde_json::from_slice::<Snapshot<Vec<D::State>>>(content)?;
-        if let Some(slot) = states.iter().position(|state| !self.detector.is_sound(state)) {
-            return Err(InvalidSnapshot::Unsound { detector: D::NAME, slot });
+        let (count, mut content) = take_from_bytes::<usize>(content)?;
+        // The number may be wrong, so it is nothing to allocate by.
+        let mut states = Vec::with_capacity(count.min(content.len()));
+        for slot in 0..count {
+            let (state, rest) = take_from_bytes::<Option<D::State>>(content)?;
+            let state = state.unwrap_or_default();
+            if !self.detector.is_sound(&state) {
+                return Err(InvalidSnapshot::Unsound { detector: D::NAME, slot });
+            }
+            states.push(state);
+            content = rest;
+        }
+        if !content.is_empty() {
+            return Err(InvalidSnapshot::TooLong);
         }
         self.states = states;
         Ok(())
     }
+}
+
+/// `bytes` with `value` behind them.
+fn written(bytes: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
+    to_extend(value, bytes).expect("plain data of known lengths, and memory does not fail")
 }

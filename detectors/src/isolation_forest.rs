@@ -55,7 +55,7 @@ impl Default for IsolationForest {
 }
 
 /// A cut, or a leaf when `dimension` is [`LEAF`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Node {
     dimension: u8,
     split: f32,
@@ -70,6 +70,7 @@ pub struct ForestState {
     /// The last values, oldest first.
     window: VecDeque<f32>,
     /// Oldest first.
+    #[serde(with = "written")]
     trees: VecDeque<Vec<Node>>,
     points: u64,
     score_mean: f64,
@@ -199,6 +200,7 @@ fn grow_tree(window: &VecDeque<f32>, mut nodes: Vec<Node>, random: &mut SplitMix
     let mut sample: Vec<usize> = (0..SAMPLE).map(|_| random.below(shingles)).collect();
     nodes.clear();
     split(window, &mut sample, 0, &mut nodes, random);
+    nodes.shrink_to_fit();
     nodes
 }
 
@@ -254,6 +256,82 @@ fn is_tree(nodes: &[Node]) -> bool {
     };
     // The last node has none behind it, so it passes as a leaf only.
     !nodes.is_empty() && nodes.iter().enumerate().all(sound)
+}
+
+/// Trees as bytes. A leaf is the number of its points; a cut is its dimension with the highest bit set, and the split, and
+/// its two children follow. Where a child or a tree ends needs no saying.
+mod written {
+    use std::collections::VecDeque;
+    use std::fmt;
+
+    use serde::de::{Error, Unexpected, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    use super::{DEPTH_MAX, LEAF, Node};
+
+    const CUT: u8 = 0x80;
+    const NODES_MAX: usize = (2 << DEPTH_MAX) - 1;
+
+    pub fn serialize<S: Serializer>(trees: &VecDeque<Vec<Node>>, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::with_capacity(trees.iter().map(|nodes| 3 * nodes.len() + 3).sum());
+        for node in trees.iter().flatten() {
+            if node.dimension == LEAF {
+                bytes.push(node.link as u8);
+            } else {
+                bytes.push(node.dimension | CUT);
+                bytes.extend_from_slice(&node.split.to_le_bytes());
+            }
+        }
+        serializer.serialize_bytes(&bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VecDeque<Vec<Node>>, D::Error> {
+        deserializer.deserialize_bytes(Trees)
+    }
+
+    struct Trees;
+
+    impl Visitor<'_> for Trees {
+        type Value = VecDeque<Vec<Node>>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("whole trees")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+            let (mut trees, mut rest) = (VecDeque::new(), bytes);
+            while !rest.is_empty() {
+                let tree = next_tree(&mut rest);
+                trees.push_back(tree.ok_or_else(|| E::invalid_value(Unexpected::Bytes(bytes), &self))?);
+            }
+            trees.shrink_to_fit();
+            Ok(trees)
+        }
+    }
+
+    fn next_tree(bytes: &mut &[u8]) -> Option<Vec<Node>> {
+        let mut nodes: Vec<Node> = Vec::new();
+        // The cuts whose second child is still to come.
+        let mut open = Vec::new();
+        loop {
+            let kind = *bytes.split_off_first()?;
+            if nodes.len() == NODES_MAX {
+                return None;
+            }
+            if kind & CUT != 0 {
+                open.push(nodes.len());
+                let split = f32::from_le_bytes(*bytes.split_off(..4)?.first_chunk()?);
+                nodes.push(Node { dimension: kind & !CUT, split, link: 0 });
+                continue;
+            }
+            nodes.push(Node { dimension: LEAF, split: 0.0, link: u16::from(kind) });
+            let Some(cut) = open.pop() else {
+                nodes.shrink_to_fit();
+                return Some(nodes);
+            };
+            nodes[cut].link = nodes.len() as u16;
+        }
+    }
 }
 
 /// 2^(-mean path length / expected path length), 0..1: near 1 is easily isolated, 0.5 is usual.

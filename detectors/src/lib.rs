@@ -81,7 +81,9 @@ pub enum InvalidSnapshot {
     #[error("the snapshot is empty")]
     Empty,
     #[error("the snapshot cannot be read: {0}")]
-    Content(#[from] serde_json::Error),
+    Content(#[from] postcard::Error),
+    #[error("the snapshot is longer than its content")]
+    TooLong,
     #[error("the snapshot is of the detector {found}, this is {expected}")]
     OtherDetector { found: String, expected: &'static str },
     #[error("the snapshot holds a state that no {detector} leaves behind, in slot {slot}")]

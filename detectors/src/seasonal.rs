@@ -138,10 +138,75 @@ fn is_size(value: f64) -> bool {
 }
 
 /// One bin of the season: its offset from the slow level, and what its last visit alone would have said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Bin {
     offset: f32,
     last: f32,
+}
+
+/// Bins as bytes: for each group of eight which of them are not all zeros, and then those.
+mod written {
+    use std::fmt;
+
+    use serde::de::{Error, Unexpected, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    use super::{BINS, Bin};
+
+    const GROUP: usize = 8;
+
+    fn to_bytes(bin: Bin) -> [u8; 8] {
+        (u64::from(bin.offset.to_bits()) | u64::from(bin.last.to_bits()) << 32).to_le_bytes()
+    }
+
+    pub fn serialize<S: Serializer>(bins: &[Bin], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::with_capacity(bins.len().div_ceil(GROUP) + size_of_val(bins));
+        for group in bins.chunks(GROUP) {
+            let head = bytes.len();
+            bytes.push(0);
+            for (i, bin) in group.iter().copied().map(to_bytes).enumerate() {
+                if bin != [0; 8] {
+                    bytes[head] |= 1 << i;
+                    bytes.extend_from_slice(&bin);
+                }
+            }
+        }
+        serializer.serialize_bytes(&bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bin>, D::Error> {
+        deserializer.deserialize_bytes(Bins)
+    }
+
+    struct Bins;
+
+    impl Visitor<'_> for Bins {
+        type Value = Vec<Bin>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("whole groups of bins")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+            if bytes.is_empty() {
+                return Ok(Vec::new());
+            }
+            read(bytes).ok_or_else(|| E::invalid_value(Unexpected::Bytes(bytes), &self))
+        }
+    }
+
+    fn read(mut bytes: &[u8]) -> Option<Vec<Bin>> {
+        let mut bins = vec![Bin::default(); BINS];
+        for group in bins.chunks_mut(GROUP) {
+            let head = *bytes.split_off_first()?;
+            for (_, bin) in group.iter_mut().enumerate().filter(|(i, _)| head >> i & 1 != 0) {
+                let offset = f32::from_le_bytes(*bytes.split_off(..4)?.first_chunk()?);
+                let last = f32::from_le_bytes(*bytes.split_off(..4)?.first_chunk()?);
+                *bin = Bin { offset, last };
+            }
+        }
+        bytes.is_empty().then_some(bins)
+    }
 }
 
 /// The stay of a series in one bin.
@@ -192,6 +257,7 @@ pub struct SeasonalState {
     /// Whether the first period is over, and the offsets are about zero.
     has_profile: bool,
     visit: Visit,
+    #[serde(with = "written")]
     bins: Vec<Bin>,
     /// How often each bin was visited.
     visits: Vec<u8>,
@@ -511,8 +577,8 @@ mod tests {
             let time_ms = i / 2 * 300_000 + i % 2;
             detector.update(&mut state, Point { time_ms, value });
             if i % 100 == 0 {
-                let text = serde_json::to_string(&state).unwrap();
-                assert_eq!(serde_json::from_str::<SeasonalState>(&text).unwrap(), state);
+                let bytes = postcard::to_stdvec(&state).unwrap();
+                assert_eq!(postcard::from_bytes::<SeasonalState>(&bytes).unwrap(), state);
             }
         }
     }

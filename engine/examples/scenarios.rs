@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use foreshock::demo::{injected, judge, play};
+use foreshock::demo::{anomalies, incidents, injected, judge, play};
 use model::Incident;
 use shop::Scenario;
 
@@ -17,8 +17,8 @@ fn main() {
     let (mut found, mut first_ranked, mut faults, mut other) = (0, 0, 0, 0);
     for seed in first..first + count {
         let scenario = Scenario::from_seed(seed, START_MS);
-        let mut anomalies = Vec::new();
-        let versions = play(&scenario, 1, &mut anomalies);
+        let outputs = play(&scenario, None);
+        let versions = incidents(&outputs);
         let outcomes = judge(&injected(&scenario), &versions);
         let opened: Vec<&Incident> = versions.iter().filter(|version| version.version == 1).collect();
         let matched = outcomes.iter().filter(|outcome| outcome.incident.is_some()).count();
@@ -37,7 +37,7 @@ fn main() {
                     .all(|fault| time_ms < fault.start_ms || time_ms > fault.end_ms + 60_000)
             };
             let mut loud = BTreeMap::<(String, String), Vec<i64>>::new();
-            for anomaly in anomalies.iter().filter(|anomaly| is_quiet(anomaly.time_ms)) {
+            for anomaly in anomalies(&outputs).iter().filter(|anomaly| is_quiet(anomaly.time_ms)) {
                 let key = (anomaly.detector.clone(), format!("{} {}", anomaly.service, anomaly.metric));
                 loud.entry(key).or_default().push((anomaly.time_ms - START_MS) / 1000);
             }

@@ -6,6 +6,7 @@ mod incidents;
 mod produce;
 mod replay;
 mod run;
+mod snapshot;
 mod validate;
 
 use std::io::{self, Write};
@@ -33,6 +34,7 @@ pub enum Command {
     Replay(replay::Replay),
     Produce(produce::Produce),
     Incidents(incidents::Incidents),
+    Snapshot(snapshot::Snapshot),
     Completion(completion::Completion),
 }
 
@@ -50,6 +52,7 @@ impl Command {
             Self::Replay(command) => command.run(),
             Self::Produce(command) => command.run(),
             Self::Incidents(command) => command.run(),
+            Self::Snapshot(command) => command.run(),
             Self::Completion(command) => command.run(),
         }
     }

@@ -19,8 +19,49 @@ pub struct Config {
     pub topics: TopicsConfig,
     pub analysis: AnalysisSettings,
     pub detectors: Vec<DetectorSettings>,
+    pub state: StateConfig,
     pub grpc: GrpcConfig,
     pub http: HttpConfig,
+}
+
+/// Where what was learned is kept.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    /// A directory, or `s3://BUCKET/PREFIX`. Without one each start learns anew.
+    pub location: Option<String>,
+    pub snapshot_interval: Span,
+    /// Snapshots kept of each partition.
+    pub keep: usize,
+    /// What is read again, without a word, where there is no snapshot.
+    pub warm_up: Span,
+    /// Of the object store.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Without the values of options: one of them may be a password.
+impl std::fmt::Debug for StateConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateConfig")
+            .field("location", &self.location)
+            .field("snapshot_interval", &self.snapshot_interval)
+            .field("keep", &self.keep)
+            .field("warm_up", &self.warm_up)
+            .field("options", &self.options.keys())
+            .finish()
+    }
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self {
+            location: Some("foreshock-state".to_owned()),
+            snapshot_interval: Span::from_ms(60_000),
+            keep: 3,
+            warm_up: Span::from_ms(7_200_000),
+            options: BTreeMap::new(),
+        }
+    }
 }
 
 /// Where `foreshock.v1` is served.
@@ -159,6 +200,7 @@ impl Default for Config {
             topics: TopicsConfig::default(),
             analysis: AnalysisSettings::default(),
             detectors: default_detectors(),
+            state: StateConfig::default(),
             grpc: GrpcConfig::default(),
             http: HttpConfig::default(),
         }
@@ -283,6 +325,15 @@ impl Config {
                 "kafka.instance: must not be empty; give each process of the group one of its own".to_owned()
             );
         }
+        if self.state.location.as_deref().is_some_and(|location| location.trim().is_empty()) {
+            return Err("state.location: name a directory or s3://BUCKET/PREFIX, or null to keep nothing".to_owned());
+        }
+        if self.state.snapshot_interval.ms() < 100 {
+            return Err("state.snapshot_interval: must be at least 100ms".to_owned());
+        }
+        if !(1..=1000).contains(&self.state.keep) {
+            return Err("state.keep: must be from 1 to 1000".to_owned());
+        }
         if self.grpc.tls_certificate.is_some() != self.grpc.tls_key.is_some() {
             return Err("grpc: tls_certificate and tls_key go together".to_owned());
         }
@@ -293,6 +344,23 @@ impl Config {
             ));
         }
         self.validate_detectors()
+    }
+
+    /// The consumer group of decoding.
+    pub fn ingest_group(&self) -> String {
+        format!("{}-ingest", self.kafka.group)
+    }
+
+    /// The consumer group of the analysis, whose states are kept.
+    pub fn analysis_group(&self) -> String {
+        format!("{}-analysis", self.kafka.group)
+    }
+
+    /// Of everything that has an influence on what the analysis says, this program included.
+    pub fn digest(&self) -> u64 {
+        let version = env!("CARGO_PKG_VERSION");
+        let settings = format!("{version} {:?} {:?}", self.analysis, self.detectors);
+        xxhash_rust::xxh3::xxh3_64(settings.as_bytes())
     }
 
     fn validate_detectors(&self) -> Result<(), String> {
@@ -381,6 +449,8 @@ mod tests {
             ("detectors:\n  - { kind: ewma, parameters: { nonsense: 1 } }\n", ["ewma", "nonsense"]),
             ("detectors:\n  - { kind: ewma, match: [oops] }\n", ["oops", "label"]),
             ("sources:\n  - { topic: a, signal: events, encoding: otlp_proto }\n", ["a", "cloud_events"]),
+            ("state: { location: \"\" }\n", ["state.location", "null"]),
+            ("state: { snapshot_interval: 1ms }\n", ["state.snapshot_interval", "100ms"]),
             ("topics: { alerts: foreshock.incidents }\n", ["foreshock.incidents", "twice"]),
         ] {
             let message = parse(text).unwrap_err();

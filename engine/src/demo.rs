@@ -82,16 +82,13 @@ fn kind_text(kind: shop::FaultKind) -> &'static str {
     }
 }
 
-/// The versions of all incidents that the default configuration finds in a scenario, with a barrier after so many records.
-pub fn versions_of(scenario: &Scenario, records_per_epoch: u64) -> Vec<Incident> {
-    play(scenario, records_per_epoch, &mut Vec::new())
-}
-
-/// The same, and the anomalies.
+/// What the default configuration says of a scenario. After every `restart_every` records the analysis is thrown away, and a
+/// new one goes on from its snapshot.
 ///
 /// # Panics
-/// When the shop writes what the engine cannot read, or the default configuration is not sound.
-pub fn play(scenario: &Scenario, records_per_epoch: u64, anomalies: &mut Vec<Anomaly>) -> Vec<Incident> {
+/// When the shop writes what the engine cannot read, the default configuration is not sound, or a snapshot cannot be
+/// taken up.
+pub fn play(scenario: &Scenario, restart_every: Option<usize>) -> Vec<Output> {
     let config = Config::default();
     let task = |signal: &str, encoding: &str| {
         let decoder =
@@ -102,10 +99,10 @@ pub fn play(scenario: &Scenario, records_per_epoch: u64, anomalies: &mut Vec<Ano
     let mut ingest: BTreeMap<&str, IngestTask> = sources
         .map(|source| (source.signal.as_str(), task(source.signal.as_str(), source.encoding.as_str())))
         .collect();
-    let mut analyse =
-        AnalyseTask::new(Analysis::new(&config.analysis, &config.detectors).expect("the defaults"));
+    let new = || AnalyseTask::new(Analysis::new(&config.analysis, &config.detectors).expect("the defaults"));
+    let mut analyse = new();
     let mut shop = scenario.shop().expect("a scenario is sound");
-    let (mut decoded, mut out, mut versions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut decoded, mut out) = (Vec::new(), Vec::new());
     for (offset, message) in shop.step(scenario.end_ms).into_iter().enumerate() {
         let signal = signal_text(message.signal);
         let task = ingest.get_mut(signal).expect("the defaults read every signal");
@@ -118,22 +115,28 @@ pub fn play(scenario: &Scenario, records_per_epoch: u64, anomalies: &mut Vec<Ano
                 analyse.on_record(record, &mut out);
             });
         }
-        if (offset as u64 + 1).is_multiple_of(records_per_epoch) {
-            analyse.on_barrier(offset as u64, &mut out);
-        }
-        for output in out.drain(..) {
-            match output.topic {
-                OutputTopic::Incidents => versions.push(read(&output)),
-                OutputTopic::Anomalies => anomalies.push(read(&output)),
-                _ => {}
-            }
+        if restart_every.is_some_and(|every| (offset + 1).is_multiple_of(every)) {
+            let snapshot = analyse.snapshot();
+            analyse = new();
+            analyse.restore(&snapshot).expect("a snapshot can be taken up");
         }
     }
-    versions
+    out
 }
 
-fn read<T: serde::de::DeserializeOwned>(output: &Output) -> T {
-    serde_json::from_slice(&output.payload).expect("what the engine writes can be read")
+/// All versions of all incidents among outputs.
+pub fn incidents(outputs: &[Output]) -> Vec<Incident> {
+    read(outputs, OutputTopic::Incidents)
+}
+
+pub fn anomalies(outputs: &[Output]) -> Vec<Anomaly> {
+    read(outputs, OutputTopic::Anomalies)
+}
+
+fn read<T: serde::de::DeserializeOwned>(outputs: &[Output], topic: OutputTopic) -> Vec<T> {
+    let outputs = outputs.iter().filter(|output| output.topic == topic);
+    let read = |output: &Output| serde_json::from_slice(&output.payload);
+    outputs.map(read).collect::<Result<_, _>>().expect("what the engine writes can be read")
 }
 
 fn with_record(

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
 use kafka::{
-    ConnectionSettings, KafkaWorker, StartOffset, TaskFactory, TopicReader, TopicSpec, WorkerSettings,
+    Checkpoints, ConnectionSettings, KafkaWorker, StartOffset, TaskFactory, TopicReader, TopicSpec, WorkerSettings,
     WorkerState,
 };
 use model::OutputTopic;
+use pipeline::settings::Span;
 use pipeline::{AnalyseTask, Analysis, IngestTask};
 
 use crate::config::{Config, Start};
@@ -50,11 +52,14 @@ impl Engine {
             }
         }
 
-        let mut analysis = worker_settings(config, "analysis", vec![config.topics.telemetry.clone()]);
+        let telemetry = vec![config.topics.telemetry.clone()];
+        let mut analysis = worker_settings(config, "analysis", &config.analysis_group(), telemetry);
         // What was decoded is never skipped, wherever the sources start.
         analysis.start = StartOffset::Earliest;
+        analysis.checkpoints = checkpoints(config)?;
         let analysis = KafkaWorker::start(analysis, analyse_tasks(config)?)?;
-        let ingest = KafkaWorker::start(worker_settings(config, "ingest", sources), ingest_tasks(config)?)?;
+        let ingest = worker_settings(config, "ingest", &config.ingest_group(), sources);
+        let ingest = KafkaWorker::start(ingest, ingest_tasks(config)?)?;
         let view = Arc::new(View::default());
         let reader = read_back(config, &connection, &view)?;
         let running = Arc::new(Running {
@@ -167,6 +172,28 @@ impl Status for Running {
         of_workers("foreshock_commit_seconds_max", "Longest commit", &|v| {
             MetricValue::Gauge(v.commit_latency_us_max as f64 / 1e6)
         });
+        of_workers("foreshock_replayed_records", "Records read again to restore state", &|v| {
+            MetricValue::Counter(v.replayed_records)
+        });
+        of_workers("foreshock_replay_divergence", "Replays that gave other outputs than before", &|v| {
+            MetricValue::Counter(v.replay_divergences)
+        });
+        of_workers("foreshock_state_restored", "Partitions that went on from a snapshot", &|v| {
+            MetricValue::Counter(v.restores)
+        });
+        of_workers("foreshock_state_cold_starts", "Partitions that had to learn anew", &|v| {
+            MetricValue::Counter(v.cold_starts)
+        });
+        of_workers("foreshock_snapshots", "Snapshots stored", &|v| MetricValue::Counter(v.snapshots));
+        of_workers("foreshock_snapshot_failures", "Snapshots that could not be stored", &|v| {
+            MetricValue::Counter(v.snapshot_failures)
+        });
+        of_workers("foreshock_snapshot_bytes", "Size of the last snapshot", &|v| {
+            MetricValue::Gauge(v.snapshot_bytes_last as f64)
+        });
+        of_workers("foreshock_snapshot_pause_seconds", "Pause of reading for the last snapshot", &|v| {
+            MetricValue::Gauge(v.snapshot_pause_us_last as f64 / 1e6)
+        });
         let alone = |name, help, value| Metric { name, help, value, labels: Vec::new() };
         let open = MetricValue::Gauge(self.view.open_incidents() as f64);
         metrics.push(alone("foreshock_incidents_open", "Incidents that are not resolved", open));
@@ -198,10 +225,9 @@ fn outputs(config: &Config) -> BTreeMap<OutputTopic, String> {
     ])
 }
 
-fn worker_settings(config: &Config, name: &str, topics: Vec<String>) -> WorkerSettings {
+fn worker_settings(config: &Config, name: &str, group: &str, topics: Vec<String>) -> WorkerSettings {
     let kafka = &config.kafka;
-    let group = format!("{}-{name}", kafka.group);
-    let mut settings = WorkerSettings::new(connection(config), name, &group);
+    let mut settings = WorkerSettings::new(connection(config), name, group);
     settings.transactional_id = format!("{group}-{}", kafka.instance);
     settings.topics = topics;
     settings.outputs = outputs(config);
@@ -211,6 +237,21 @@ fn worker_settings(config: &Config, name: &str, topics: Vec<String>) -> WorkerSe
         Start::Latest => StartOffset::Latest,
     };
     settings
+}
+
+/// Where the states of the analysis are kept; decoding has none.
+fn checkpoints(config: &Config) -> anyhow::Result<Option<Checkpoints>> {
+    let state = &config.state;
+    let Some(location) = &state.location else { return Ok(None) };
+    let store = checkpoint::open(location, &state.options).context("state.location")?;
+    let duration = |span: Span| Duration::from_millis(span.ms().unsigned_abs());
+    Ok(Some(Checkpoints {
+        store: store.into(),
+        interval: duration(state.snapshot_interval),
+        keep: state.keep,
+        warm_up: duration(state.warm_up),
+        config_digest: config.digest(),
+    }))
 }
 
 fn ingest_tasks(config: &Config) -> anyhow::Result<TaskFactory> {

@@ -49,6 +49,7 @@ impl Demo {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let scenario = Scenario::from_seed(self.seed, START_MS);
         let mut config = Config::default();
+        config.state.location = None;
         config.kafka.start = Start::Earliest;
         config.kafka.epoch = pipeline::settings::Span::from_ms(100);
         config.grpc.listen = free_or_any(config.grpc.listen);

@@ -1,5 +1,7 @@
 //! The engine on Apache Kafka, from telemetry on source topics to alerts. Needs `FORESHOCK_TEST_BROKERS` and `kcat`.
 
+mod killed;
+
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -97,8 +99,10 @@ impl Rig {
         }
         writeln!(
             yaml,
-            "grpc: {{ listen: 127.0.0.1:{} }}\nhttp: {{ listen: 127.0.0.1:{} }}",
-            rig.grpc, rig.http
+            "grpc: {{ listen: 127.0.0.1:{} }}\nhttp: {{ listen: 127.0.0.1:{} }}\nstate: {{ location: {} }}",
+            rig.grpc,
+            rig.http,
+            rig.folder.path().join("state").display()
         )
         .expect("memory");
         std::fs::write(rig.configuration(), yaml).expect("the folder is writable");

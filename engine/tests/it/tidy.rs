@@ -51,6 +51,7 @@ fn crates_use_only_what_the_architecture_allows() {
         ("engine/crates/codec", &["tokio", "rdkafka", "pipeline"]),
         ("engine/crates/correlate", &["tokio", "rdkafka", "arrow-array", "pipeline"]),
         ("engine/crates/pipeline", &["tokio", "rdkafka", "kafka", "jiff", "rand"]),
+        ("engine/crates/checkpoint", &["rdkafka", "kafka", "pipeline"]),
         ("engine/crates/replay", &["tokio", "rdkafka", "kafka"]),
         ("engine", &["rdkafka"]),
     ] {

@@ -134,6 +134,12 @@ impl Suspect {
 }
 
 impl Grouper {
+    /// Goes on from the state of another, under its own settings.
+    pub fn restore(&mut self, state: Self) {
+        let settings = std::mem::take(&mut self.settings);
+        *self = Self { settings, ..state };
+    }
+
     pub fn new(settings: GrouperSettings) -> Self {
         Self { settings, ..Self::default() }
     }

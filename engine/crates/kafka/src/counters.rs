@@ -15,6 +15,14 @@ pub struct WorkerCounters {
     pub(crate) queue_full: AtomicU64,
     pub(crate) partitions: AtomicU64,
     pub(crate) lag_records: AtomicI64,
+    pub(crate) replayed_records: AtomicU64,
+    pub(crate) replay_divergences: AtomicU64,
+    pub(crate) restores: AtomicU64,
+    pub(crate) cold_starts: AtomicU64,
+    pub(crate) snapshots: AtomicU64,
+    pub(crate) snapshot_failures: AtomicU64,
+    pub(crate) snapshot_bytes_last: AtomicU64,
+    pub(crate) snapshot_pause_us_last: AtomicU64,
     pub(crate) commit_latency_us_last: AtomicU64,
     pub(crate) commit_latency_us_max: AtomicU64,
     pub(crate) commit_latency_us_sum: AtomicU64,
@@ -40,6 +48,21 @@ pub struct CounterValues {
     /// Offsets not yet read in the assigned partitions, about a second old: the records, and the markers of transactions
     /// between them. Unknown is -1.
     pub lag_records: i64,
+    /// Records read again after a start to bring a task's state to the committed offset; nothing of them is written.
+    pub replayed_records: u64,
+    /// How often such a replay gave other outputs than were committed. Anything but 0 is a bug.
+    pub replay_divergences: u64,
+    /// Tasks that went on from a snapshot.
+    pub restores: u64,
+    /// Tasks that should have gone on from a snapshot and had none.
+    pub cold_starts: u64,
+    /// Snapshots that are stored.
+    pub snapshots: u64,
+    /// Snapshots that could not be stored; work goes on, and a restart replays more.
+    pub snapshot_failures: u64,
+    pub snapshot_bytes_last: u64,
+    /// How long reading stood still for the last snapshot; writing it is not in this.
+    pub snapshot_pause_us_last: u64,
     /// From the barrier until the commit was acknowledged.
     pub commit_latency_us_last: u64,
     pub commit_latency_us_max: u64,
@@ -59,6 +82,14 @@ impl WorkerCounters {
             queue_full: self.queue_full.load(Relaxed),
             partitions: self.partitions.load(Relaxed),
             lag_records: self.lag_records.load(Relaxed),
+            replayed_records: self.replayed_records.load(Relaxed),
+            replay_divergences: self.replay_divergences.load(Relaxed),
+            restores: self.restores.load(Relaxed),
+            cold_starts: self.cold_starts.load(Relaxed),
+            snapshots: self.snapshots.load(Relaxed),
+            snapshot_failures: self.snapshot_failures.load(Relaxed),
+            snapshot_bytes_last: self.snapshot_bytes_last.load(Relaxed),
+            snapshot_pause_us_last: self.snapshot_pause_us_last.load(Relaxed),
             commit_latency_us_last: self.commit_latency_us_last.load(Relaxed),
             commit_latency_us_max: self.commit_latency_us_max.load(Relaxed),
             commit_latency_us_sum: self.commit_latency_us_sum.load(Relaxed),

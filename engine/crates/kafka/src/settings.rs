@@ -9,6 +9,7 @@ use rdkafka::ClientConfig;
 use serde::Deserialize;
 
 use crate::Error;
+use crate::progress::Checkpoints;
 
 /// Brokers, security, and any property of librdkafka.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -201,6 +202,8 @@ pub struct WorkerSettings {
     pub epoch: Duration,
     /// After this long without a commit the broker aborts by itself. Well above `epoch`.
     pub transaction_timeout: Duration,
+    /// Where the states of tasks are kept; without, a task begins anew with each owner.
+    pub checkpoints: Option<Checkpoints>,
     /// How long to try at start before the brokers count as unreachable.
     pub start_timeout: Duration,
 }
@@ -218,6 +221,7 @@ impl WorkerSettings {
             start: StartOffset::Earliest,
             epoch: Duration::from_millis(300),
             transaction_timeout: Duration::from_secs(60),
+            checkpoints: None,
             start_timeout: Duration::from_secs(30),
         }
     }

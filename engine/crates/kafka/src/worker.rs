@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use checkpoint::SnapshotName;
 use model::{Output, OutputTopic, SourceRecord};
 use pipeline::PartitionTask;
 use rdkafka::Message;
@@ -27,6 +28,8 @@ use crate::client::{LogContext, log};
 use crate::counters::WorkerCounters;
 use crate::error::Doing;
 use crate::lag::Ends;
+use crate::progress::Progress;
+use crate::recovery::{Place, recover};
 use crate::settings::{WorkerSettings, setting_error};
 use crate::transaction::{Failure, TransactionalProducer, Written};
 use crate::{Action, Error};
@@ -185,7 +188,7 @@ impl ConsumerContext for WorkerContext {
         };
         if self.closing.load(Ordering::Acquire) {
             // The worker has committed and left; librdkafka only waits for the answer.
-            answer(consumer, &change);
+            answer(consumer, &change, &[]);
             return;
         }
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
@@ -196,14 +199,21 @@ fn copy(list: &TopicPartitionList) -> Vec<TopicPartition> {
     list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
 }
 
-/// Tells librdkafka that a change was taken note of, as it must be for every one.
-fn answer(consumer: &BaseConsumer<WorkerContext>, change: &Change) {
+/// Tells librdkafka that a change was taken note of, as it must be for every one. Partitions that are not in `starts`
+/// are read from their committed offsets.
+fn answer(consumer: &BaseConsumer<WorkerContext>, change: &Change, starts: &[(TopicPartition, Offset)]) {
     let partitions = match change {
         Change::Assign(partitions) | Change::Revoke(partitions) => partitions,
     };
     let mut list = TopicPartitionList::new();
     for (topic, partition) in partitions {
-        list.add_partition(topic, *partition);
+        let mut element = list.add_partition(topic, *partition);
+        let start = starts.iter().find(|((t, p), _)| (t, p) == (topic, partition));
+        if let Some((_, start)) = start
+            && let Err(error) = element.set_offset(*start)
+        {
+            tracing::warn!(%error, topic, partition, "could not set where to start");
+        }
     }
     let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
     let result = match change {
@@ -226,6 +236,8 @@ struct Partition {
     next: Option<i64>,
     /// The offset behind the last record since the assignment, whether committed or not.
     position: Option<i64>,
+    /// Where states are kept.
+    progress: Option<Progress>,
 }
 
 /// The partitions of a worker, in order. Found by the name of a topic without a copy of it, since every record asks.
@@ -300,7 +312,7 @@ impl Driver {
         self.consumer.context().closing.store(true, Ordering::Release);
         let pending = std::mem::take(&mut *self.changes());
         for change in &pending {
-            answer(&self.consumer, change);
+            answer(&self.consumer, change, &[]);
         }
         let name = self.settings.name.clone();
         drop(self);
@@ -337,7 +349,7 @@ impl Driver {
             }
         }
         // An epoch that cannot be committed now is read again by the next owner.
-        self.commit().or_else(|failure| self.abort_after(failure))
+        self.commit(true).or_else(|failure| self.abort_after(failure))
     }
 
     /// Polls once and takes what comes: a record, a rebalance, an error or nothing.
@@ -395,25 +407,25 @@ impl Driver {
         let lost = matches!(change, Change::Revoke(_)) && self.consumer.assignment_lost();
         match change {
             Change::Assign(partitions) => {
-                for (topic, partition) in partitions {
-                    let task = (self.tasks)(topic, *partition);
-                    let fresh = Partition { task, first: None, next: None, position: None };
-                    self.partitions.insert(topic, *partition, fresh);
+                let mut starts = Vec::with_capacity(partitions.len());
+                for (key, partition, start) in self.prepare(partitions)? {
+                    self.partitions.insert(&key.0, key.1, partition);
+                    starts.push((key, start));
                 }
-                answer(&self.consumer, change);
+                answer(&self.consumer, change, &starts);
             }
             Change::Revoke(partitions) => {
                 // Somebody else may own lost partitions by now, so what this epoch did with them must not be seen.
                 let kept = if lost {
                     self.abort("the partitions were lost to the group")
                 } else {
-                    self.commit().or_else(|failure| self.abort_after(failure))
+                    self.commit(true).or_else(|failure| self.abort_after(failure))
                 };
                 let dirty = self.dirty();
                 for key in partitions {
                     self.partitions.remove(key);
                 }
-                answer(&self.consumer, change);
+                answer(&self.consumer, change, &[]);
                 kept?;
                 self.rewind(&dirty)?;
             }
@@ -427,14 +439,15 @@ impl Driver {
     }
 
     fn end_epoch(&mut self) -> Result<(), Error> {
-        match self.commit() {
+        match self.commit(false) {
             Ok(()) => Ok(()),
             Err(failure) => self.recover(failure),
         }
     }
 
-    /// Commits what the epoch has. Does nothing if it has no record.
-    fn commit(&mut self) -> Result<(), Failure> {
+    /// Commits what the epoch has. Does nothing if it has no record. The `last` epoch before a hand-over ends with a snapshot,
+    /// so that the next owner has nothing to replay.
+    fn commit(&mut self, last: bool) -> Result<(), Failure> {
         self.epoch_began = Instant::now();
         if self.partitions.iter().all(|(_, _, partition)| partition.next.is_none()) {
             return Ok(());
@@ -444,14 +457,28 @@ impl Driver {
         let mut offsets = TopicPartitionList::new();
         for (topic, number, partition) in self.partitions.iter_mut() {
             let Some(next) = partition.next else { continue };
-            partition.task.on_barrier(self.epoch + 1, &mut self.outputs);
-            for output in self.outputs.drain(..) {
-                let source = Source { topic, partition: number, offset: next - 1 };
-                write(&mut self.producer, &output, source, counters)?;
-            }
-            offsets
-                .add_partition_offset(topic, number, Offset::Offset(next))
+            let mut element = offsets.add_partition(topic, number);
+            element
+                .set_offset(Offset::Offset(next))
                 .map_err(Error::kafka("could not note an offset"))?;
+            let Some(progress) = &mut partition.progress else { continue };
+            progress.settle(counters);
+            if last {
+                progress.wait(STOP_PATIENCE, counters);
+            }
+            if last || progress.is_due() {
+                let name = SnapshotName::new(&self.settings.group, topic, number, next, self.epoch + 1);
+                match name {
+                    Ok(name) => progress.begin_snapshot(name, partition.task.as_ref(), counters),
+                    Err(error) => {
+                        tracing::error!(%error, "no snapshot can be stored; use a shorter `group`");
+                    }
+                }
+            }
+            if last {
+                progress.wait(STOP_PATIENCE, counters);
+            }
+            element.set_metadata(progress.manifest(self.epoch + 1).to_metadata());
         }
         let Some(group) = self.consumer.group_metadata() else {
             return Err(Failure::Abort("the consumer is in no group".to_owned()));
@@ -517,18 +544,18 @@ impl Driver {
         if asked.count() == 0 {
             return Ok(());
         }
-        let committed = self.committed(asked)?;
+        let keys: Vec<TopicPartition> = copy(&asked);
         let mut target = TopicPartitionList::new();
-        for ((topic, number), offset) in committed {
+        for ((topic, number), mut fresh, start) in self.prepare(&keys)? {
             let Some(partition) = self.partitions.get_mut(&topic, number) else { continue };
-            let start = match (offset, partition.first) {
-                (Offset::Offset(committed), _) => Offset::Offset(committed),
+            let start = match (start, partition.first) {
+                (Offset::Offset(offset), _) => Offset::Offset(offset),
                 (_, Some(first)) => Offset::Offset(first),
                 _ => Offset::Beginning,
             };
-            partition.task = (self.tasks)(&topic, number);
-            partition.next = None;
-            partition.position = start.to_raw().filter(|offset| *offset >= 0);
+            fresh.first = partition.first;
+            fresh.position = start.to_raw().filter(|offset| *offset >= 0);
+            *partition = fresh;
             target
                 .add_partition_offset(&topic, number, start)
                 .map_err(Error::kafka("could not note an offset"))?;
@@ -543,13 +570,44 @@ impl Driver {
         Ok(())
     }
 
-    fn committed(&self, asked: TopicPartitionList) -> Result<Vec<(TopicPartition, Offset)>, Error> {
+    /// New tasks for partitions, with the states that belong to their committed offsets, and where to read on.
+    fn prepare(
+        &mut self,
+        keys: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, Partition, Offset)>, Error> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, number) in keys {
+            asked.add_partition(topic, *number);
+        }
+        let mut prepared = Vec::with_capacity(keys.len());
+        for (key, offset, manifest) in self.committed(asked)? {
+            let (topic, number) = (key.0.as_str(), key.1);
+            let mut make = || (self.tasks)(topic, number);
+            let (task, progress, start) = match &self.settings.checkpoints {
+                None => (make(), None, offset),
+                Some(checkpoints) => {
+                    let place = Place { consumer: &self.consumer, settings: &self.settings, topic, number };
+                    let recovered =
+                        recover(checkpoints, &place, offset, &manifest, &mut make, &self.shared.counters)?;
+                    (recovered.task, Some(recovered.progress), recovered.start)
+                }
+            };
+            let partition = Partition { task, first: None, next: None, position: None, progress };
+            prepared.push((key, partition, start));
+        }
+        Ok(prepared)
+    }
+
+    /// The committed offsets, with what was said with them.
+    fn committed(&self, asked: TopicPartitionList) -> Result<Vec<(TopicPartition, Offset, String)>, Error> {
         let mut tries_left = 30;
         loop {
             match self.consumer.committed_offsets(asked.clone(), OFFSETS_TIMEOUT) {
                 Ok(list) => {
                     let elements = list.elements();
-                    let keyed = elements.iter().map(|e| ((e.topic().to_owned(), e.partition()), e.offset()));
+                    let keyed = elements.iter().map(|e| {
+                        ((e.topic().to_owned(), e.partition()), e.offset(), e.metadata().to_owned())
+                    });
                     return Ok(keyed.collect());
                 }
                 Err(error) if tries_left > 0 && !self.shared.stop.load(Ordering::Acquire) => {
@@ -599,15 +657,25 @@ fn process(
         headers: &headers,
         payload: message.payload().unwrap_or_default(),
     };
-    partition.first.get_or_insert(record.offset);
-    partition.next = Some(record.offset + 1);
-    partition.position = partition.next;
+    let muted = partition.progress.as_mut().is_some_and(|progress| {
+        progress.on_record(record.offset, message.timestamp().to_millis(), counters)
+    });
+    partition.position = Some(record.offset + 1);
+    if !muted {
+        partition.first.get_or_insert(record.offset);
+        partition.next = partition.position;
+    }
     counters.records.fetch_add(1, Ordering::Relaxed);
     counters.record_bytes.fetch_add(record.payload.len() as u64, Ordering::Relaxed);
     partition.task.on_record(record, outputs);
     let source = Source { topic: record.topic, partition: record.partition, offset: record.offset };
     for output in outputs.drain(..) {
-        write(producer, &output, source, counters)?;
+        if let Some(progress) = &mut partition.progress {
+            progress.on_output(&output);
+        }
+        if !muted {
+            write(producer, &output, source, counters)?;
+        }
     }
     Ok(())
 }

@@ -160,7 +160,7 @@ impl fmt::Display for Labels {
 }
 
 /// 128-bit XXH3 of the canonical labels: the same on every machine and in every version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SeriesId(pub u128);
 
 impl SeriesId {

@@ -20,4 +20,4 @@ pub use batch::{
 };
 pub use incident::{Change, Evidence, Incident, IncidentState, RootCause};
 pub use labels::{Labels, SeriesId};
-pub use outputs::{Output, OutputTopic, SourceRecord};
+pub use outputs::{Output, OutputTopic, SourceRecord, StateSection};

@@ -31,6 +31,26 @@ pub enum OutputTopic {
     DeadLetter,
 }
 
+impl OutputTopic {
+    /// The same whatever the topic is called in a configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OutputTopic::Telemetry => "telemetry",
+            OutputTopic::Anomalies => "anomalies",
+            OutputTopic::Incidents => "incidents",
+            OutputTopic::Alerts => "alerts",
+            OutputTopic::DeadLetter => "dead-letter",
+        }
+    }
+}
+
+/// A named part of a task's state, in a format that only its owner reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSection {
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
 /// One record that a task wants written in the current epoch's transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use model::{Alert, AlertState, Incident, IncidentState};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Told {
     labels: BTreeMap<String, String>,
     fingerprint: String,
@@ -17,7 +18,7 @@ struct Told {
 }
 
 /// Remembers what was told of each open incident; the number of those is bounded by the grouping.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AlertStage {
     open: BTreeMap<String, Told>,
 }

@@ -1,10 +1,11 @@
 //! The task of a telemetry partition: telemetry in, anomalies, incidents and alerts out, as JSON with CloudEvents headers.
 
 use codec::ipc;
-use model::{Output, OutputTopic, SourceRecord};
+use model::{Output, OutputTopic, SourceRecord, StateSection};
 use serde::Serialize;
 
 use crate::analysis::{Analysis, Finding};
+use crate::state::InvalidState;
 use crate::task::PartitionTask;
 
 pub struct AnalyseTask {
@@ -30,7 +31,14 @@ impl PartitionTask for AnalyseTask {
         }
     }
 
-    fn on_barrier(&mut self, _epoch: u64, _out: &mut Vec<Output>) {}
+
+    fn snapshot(&self) -> Vec<StateSection> {
+        self.analysis.snapshot()
+    }
+
+    fn restore(&mut self, sections: &[StateSection]) -> Result<(), InvalidState> {
+        self.analysis.restore(sections)
+    }
 }
 
 /// A finding as a record: the key keeps the versions of one thing in their order.
@@ -119,7 +127,6 @@ mod tests {
                 SourceRecord { topic, partition: 0, offset, key: None, headers, payload },
                 &mut out,
             );
-            task.on_barrier(offset as u64, &mut out);
         }
         out
     }

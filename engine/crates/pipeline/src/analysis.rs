@@ -9,6 +9,7 @@ use model::{
     Alert, Anomaly, Change, EventRow, HistogramRow, Incident, Labels, LogRow, MetricKind, SampleRow,
     SeriesId, SpanRow, Telemetry,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::alert::AlertStage;
 use crate::derive::counter::delta_rate;
@@ -19,6 +20,8 @@ use crate::detect::{Detect, InvalidDetector, metric_of};
 use crate::log_templates::LogTemplates;
 use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::watermark::Watermark;
+
+mod snapshot;
 
 /// How much later than spans calls are counted: a trace must be complete, and its end lies within a step.
 const CALLS_DELAY_MS: i64 = 30_000;
@@ -32,7 +35,7 @@ pub enum Finding {
 }
 
 /// What is remembered of a series before it is a plain value.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Raw {
     Counter(CounterState),
     Delta { last_ms: Option<i64> },

@@ -5,12 +5,13 @@
 
 use detectors::{DetectorBank, Point, Slot, Verdict};
 use model::labels::NAME;
-use model::{Anomaly, Labels, SeriesId, Severity};
+use model::{Anomaly, Labels, SeriesId, Severity, StateSection};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::matcher::Matcher;
 use crate::series::{Series, SeriesTable};
 use crate::settings::{AnalysisSettings, DetectorSettings};
+use crate::state::{self, InvalidState};
 
 /// A detector that cannot be made as configured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +51,10 @@ pub struct Detect {
     over_limit: u64,
 }
 
+/// Names of sections of the state.
+const SERIES: &str = "series";
+const DETECTOR: &str = "detector/";
+
 /// Points gathered before the detectors run at the latest.
 const GATHERED_MAX: usize = 4096;
 
@@ -62,6 +67,36 @@ impl Detect {
 
     pub fn series(&self) -> usize {
         self.series.len()
+    }
+
+    /// The state between two flushes.
+    pub fn state(&self) -> Vec<StateSection> {
+        assert!(self.gathered.is_empty(), "flushed before a snapshot");
+        let series = (self.series.state(), self.over_limit);
+        let series = StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) };
+        let watches = self.watches.iter().map(|watch| StateSection {
+            name: format!("{DETECTOR}{}", watch.name),
+            bytes: watch.bank.snapshot(),
+        });
+        std::iter::once(series).chain(watches).collect()
+    }
+
+    /// Takes up a state. A detector that it does not have begins anew.
+    pub fn restore(&mut self, sections: &[StateSection]) -> Result<(), InvalidState> {
+        let ((series, free), over_limit) = state::section(sections, SERIES)?;
+        let series = SeriesTable::restored(self.series.limit(), series, free);
+        self.series = series.ok_or_else(|| InvalidState::new(SERIES, "slots contradict one another"))?;
+        self.over_limit = over_limit;
+        for watch in &mut self.watches {
+            let name = format!("{DETECTOR}{}", watch.name);
+            if let Some(section) = sections.iter().find(|section| section.name == name) {
+                watch.bank.restore(&section.bytes).map_err(|error| InvalidState::new(&name, error))?;
+            }
+        }
+        for slot in 0..self.series.slots() {
+            self.admit(slot);
+        }
+        Ok(())
     }
 
     /// Points of series beyond the limit.

@@ -32,8 +32,6 @@ impl PartitionTask for IngestTask {
             payload: ipc::to_bytes(&telemetry),
         }));
     }
-
-    fn on_barrier(&mut self, _epoch: u64, _out: &mut Vec<Output>) {}
 }
 
 #[cfg(test)]

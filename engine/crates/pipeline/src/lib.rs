@@ -13,10 +13,12 @@ pub mod log_templates;
 pub mod matcher;
 pub mod series;
 pub mod settings;
+pub mod state;
 pub mod task;
 pub mod watermark;
 
 pub use analyse::AnalyseTask;
 pub use analysis::{Analysis, Finding};
 pub use ingest::IngestTask;
+pub use state::InvalidState;
 pub use task::PartitionTask;

@@ -6,7 +6,10 @@
 
 use std::collections::HashMap;
 
+use model::StateSection;
 use templates::TemplateMiner;
+
+use crate::state::{self, InvalidState};
 
 /// Characters of a name.
 const NAME_MAX: usize = 120;
@@ -32,6 +35,20 @@ impl LogTemplates {
         }
         let miner = &self.miner;
         self.names.entry(id).or_insert_with(|| miner.template(id).chars().take(NAME_MAX).collect())
+    }
+}
+
+impl LogTemplates {
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut names: Vec<(&u32, &String)> = self.names.iter().collect();
+        names.sort_unstable();
+        state::encode(&(&self.miner, names))
+    }
+
+    pub fn restore(&mut self, sections: &[StateSection], section: &str) -> Result<(), InvalidState> {
+        let (miner, names): (_, Vec<_>) = state::section(sections, section)?;
+        (self.miner, self.names) = (miner, names.into_iter().collect());
+        Ok(())
     }
 }
 

@@ -2,9 +2,10 @@
 
 use hashbrown::HashTable;
 use model::{Labels, SeriesId};
+use serde::{Deserialize, Serialize};
 
 /// One series that a task knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Series {
     pub id: SeriesId,
     pub labels: Labels,
@@ -27,6 +28,55 @@ impl SeriesTable {
         Self { limit, index: HashTable::new(), series: Vec::new(), free: Vec::new() }
     }
 
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// All slots, used or free, are below this.
+    pub fn slots(&self) -> u32 {
+        self.series.len() as u32
+    }
+
+    /// What [`restored`](Self::restored) takes: the series by slot, and the free slots in the order of their use.
+    pub fn state(&self) -> (&[Option<Series>], &[u32]) {
+        (&self.series, &self.free)
+    }
+
+    /// The table with that state, or `None` if no table can have it.
+    pub fn restored(limit: usize, series: Vec<Option<Series>>, free: Vec<u32>) -> Option<Self> {
+        let mut unused = vec![false; series.len()];
+        for &slot in &free {
+            let unused = unused.get_mut(slot as usize)?;
+            if std::mem::replace(unused, true) {
+                return None;
+            }
+        }
+        if series.iter().zip(&unused).any(|(entry, unused)| entry.is_none() != *unused) {
+            return None;
+        }
+        let mut table = Self { limit, index: HashTable::with_capacity(series.len()), series, free };
+        for slot in 0..table.series.len() {
+            let Some(id) = table.series[slot].as_ref().map(|series| series.id) else { continue };
+            if table.find(id).is_some() {
+                return None;
+            }
+            table.index_slot(id, slot as u32);
+        }
+        Some(table)
+    }
+
+    fn find(&self, id: SeriesId) -> Option<u32> {
+        let same = |slot: &u32| self.series[*slot as usize].as_ref().is_some_and(|series| series.id == id);
+        self.index.find(id.0 as u64, same).copied()
+    }
+
+    fn index_slot(&mut self, id: SeriesId, slot: u32) {
+        let series = &self.series;
+        self.index.insert_unique(id.0 as u64, slot, |slot| {
+            series[*slot as usize].as_ref().map_or(0, |series| series.id.0 as u64)
+        });
+    }
+
     pub fn len(&self) -> usize {
         self.index.len()
     }
@@ -37,8 +87,7 @@ impl SeriesTable {
 
     /// The slot of a series, which is made if there is room; `None` at the limit. `time_ms` keeps it from being evicted.
     pub fn slot_for(&mut self, id: SeriesId, time_ms: i64, labels: impl FnOnce() -> Labels) -> Option<u32> {
-        let same = |slot: &u32| self.series[*slot as usize].as_ref().is_some_and(|series| series.id == id);
-        if let Some(&slot) = self.index.find(id.0 as u64, same) {
+        if let Some(slot) = self.find(id) {
             if let Some(series) = &mut self.series[slot as usize] {
                 series.last_ms = series.last_ms.max(time_ms);
             }
@@ -52,10 +101,7 @@ impl SeriesTable {
             self.series.push(None);
         }
         self.series[slot as usize] = Some(Series { id, labels: labels(), last_ms: time_ms });
-        let series = &self.series;
-        self.index.insert_unique(id.0 as u64, slot, |slot| {
-            series[*slot as usize].as_ref().map_or(0, |series| series.id.0 as u64)
-        });
+        self.index_slot(id, slot);
         Some(slot)
     }
 

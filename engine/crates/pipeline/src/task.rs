@@ -1,12 +1,21 @@
 //! What a driver runs: all the stages of one partition.
 
-use model::{Output, SourceRecord};
+use model::{Output, SourceRecord, StateSection};
+
+use crate::state::InvalidState;
 
 /// A synchronous state machine over the records of one partition, in their order.
 pub trait PartitionTask: Send {
     /// Takes the next record; what it gives goes into the epoch's transaction.
     fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>);
 
-    /// The epoch ends here. Must not change what later records give.
-    fn on_barrier(&mut self, epoch: u64, out: &mut Vec<Output>);
+    /// The state between two records; no section if there is none to keep.
+    fn snapshot(&self) -> Vec<StateSection> {
+        Vec::new()
+    }
+
+    /// Takes up a state that [`snapshot`](Self::snapshot) gave, in this process or another. After an error the task is of no use.
+    fn restore(&mut self, _sections: &[StateSection]) -> Result<(), InvalidState> {
+        Ok(())
+    }
 }

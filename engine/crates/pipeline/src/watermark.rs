@@ -1,5 +1,7 @@
 //! How far event time has come.
 
+use serde::{Deserialize, Serialize};
+
 /// A row that is further ahead of the watermark than this moves it only with company: one wrong clock must not close the
 /// steps of everybody else.
 pub const JUMP_MS: i64 = 600_000;
@@ -10,7 +12,7 @@ pub const JUMP_ROWS: u32 = 100;
 ///
 /// It is the newest time seen, less the allowed lateness, rounded down to a step; rows far ahead are left out of this until
 /// there are [`JUMP_ROWS`] of them in a row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Watermark {
     step_ms: i64,
     allowed_lateness_ms: i64,
@@ -22,6 +24,11 @@ impl Watermark {
     pub fn new(step_ms: i64, allowed_lateness_ms: i64) -> Self {
         assert!(step_ms > 0, "a step has a length");
         Self { step_ms, allowed_lateness_ms, current_ms: None, rows_ahead: 0 }
+    }
+
+    /// Whether a state fits the settings of this one, so that it may take its place.
+    pub fn fits(&self, other: &Self) -> bool {
+        (self.step_ms, self.allowed_lateness_ms) == (other.step_ms, other.allowed_lateness_ms)
     }
 
     pub fn current_ms(&self) -> Option<i64> {

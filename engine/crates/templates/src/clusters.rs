@@ -5,9 +5,11 @@
 //! [`Clusters::free_dead`].
 
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::Merge;
-use crate::hashing::WILD;
+use crate::hashing::{WILD, Written, symbol};
+use crate::snapshot::{COUNT_MAX, Unsound};
 use crate::tokenize::Token;
 
 pub(crate) type Slot = u32;
@@ -38,11 +40,103 @@ pub(crate) struct Cluster {
     text: String,
 }
 
+impl Cluster {
+    fn without_text(state: State, born: u64, parent: Slot, group: Slot) -> Self {
+        Cluster {
+            state,
+            id: born as u32,
+            born,
+            parent,
+            group,
+            used: 0,
+            bucket: 0,
+            template: Vec::new(),
+            pieces: Vec::new(),
+            text: String::new(),
+        }
+    }
+
+    fn saved_text(&self) -> SavedText {
+        let mut start = 0;
+        let mut pieces = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            let length = u64::from(piece.text_end - start);
+            pieces.push(length << 2 | u64::from(piece.spaced) << 1 | u64::from(piece.wild));
+            start = piece.text_end;
+        }
+        let follows = self.template_of_text() == self.template;
+        let template = (!follows).then(|| self.template.iter().copied().map(Written).collect());
+        SavedText { text: self.text.clone(), pieces, template }
+    }
+
+    fn with_text(mut self, saved: SavedText) -> Result<Self, Unsound> {
+        self.text = saved.text;
+        let mut end = 0_u64;
+        for piece in saved.pieces {
+            end = end.saturating_add(piece >> 2);
+            let is_sound = u32::try_from(end).is_ok() && self.text.is_char_boundary(end as usize);
+            Unsound::unless(is_sound, "a template ends inside a character")?;
+            self.pieces.push(Piece { text_end: end as u32, spaced: piece & 2 != 0, wild: piece & 1 != 0 });
+        }
+        self.pieces.shrink_to_fit();
+        let template = saved.template.map(|symbols| symbols.into_iter().map(|Written(hash)| hash).collect());
+        self.template = template.unwrap_or_else(|| self.template_of_text());
+        let is_whole = end == self.text.len() as u64 && self.template.len() == self.pieces.len();
+        Unsound::unless(is_whole, "a template is not that of its text")?;
+        Ok(self)
+    }
+
+    /// The template, unless hashes collided.
+    fn template_of_text(&self) -> Vec<u64> {
+        let mut start = 0;
+        let mut template = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            let end = piece.text_end as usize;
+            template.push(if piece.wild { WILD } else { symbol(&self.text[start..end]) });
+            start = end;
+        }
+        template
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Piece {
     text_end: u32,
     spaced: bool,
     wild: bool,
+}
+
+/// What is written of all clusters. The free slots are given out from the first on, so that their order follows.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Saved {
+    slots: Vec<SavedCluster>,
+    created: u64,
+}
+
+/// What is written of a slot. Of clusters that ended only the way to what they became matters.
+#[derive(Serialize, Deserialize)]
+enum SavedCluster {
+    Free,
+    Live { link: SavedLink, used: u64, bucket: Written, text: SavedText },
+    Merged { link: SavedLink, parent: Slot },
+    Evicted { link: SavedLink },
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedLink {
+    born: u64,
+    group: Slot,
+    /// The id leads to the slot: not to that of a younger cluster, after 2^32 of them.
+    has_id: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedText {
+    text: String,
+    /// The length of the text, and in the lowest bits whether it is spaced and wild.
+    pieces: Vec<u64>,
+    /// The template, if it is not that of the text.
+    template: Option<Vec<Written>>,
 }
 
 #[derive(Default)]
@@ -55,6 +149,92 @@ pub(crate) struct Clusters {
 }
 
 impl Clusters {
+    pub fn saved(&self) -> Saved {
+        let mut is_free = vec![false; self.slots.len()];
+        self.free.iter().for_each(|&slot| is_free[slot as usize] = true);
+        let saved = |(slot, cluster): (usize, &Cluster)| {
+            let has_id = self.slot_of(cluster.id) == Some(slot as Slot);
+            let link = SavedLink { born: cluster.born, group: cluster.group, has_id };
+            match cluster.state {
+                _ if is_free[slot] => SavedCluster::Free,
+                State::Live => SavedCluster::Live {
+                    link,
+                    used: cluster.used,
+                    bucket: Written(cluster.bucket),
+                    text: cluster.saved_text(),
+                },
+                State::Merged => SavedCluster::Merged { link, parent: cluster.parent },
+                State::Evicted => SavedCluster::Evicted { link },
+            }
+        };
+        Saved { slots: self.slots.iter().enumerate().map(saved).collect(), created: self.created }
+    }
+
+    pub fn restored(saved: Saved) -> Result<Self, Unsound> {
+        let count = saved.slots.len();
+        Unsound::unless(count < Slot::MAX as usize && saved.created <= COUNT_MAX, "too many clusters")?;
+        let mut clusters = Clusters { created: saved.created, ..Clusters::default() };
+        clusters.slots.reserve(count);
+        let mut taken = Vec::with_capacity(count);
+        for (slot, saved) in (0..).zip(saved.slots) {
+            let cluster = match saved {
+                SavedCluster::Free => {
+                    clusters.free.push(slot);
+                    Cluster::without_text(State::Evicted, 0, slot, slot)
+                }
+                SavedCluster::Live { link, used, bucket: Written(bucket), text } => {
+                    clusters.live += 1;
+                    taken.push((link.born, slot, link.has_id));
+                    let ended = Cluster::without_text(State::Live, link.born, slot, link.group);
+                    Cluster { used, bucket, ..ended }.with_text(text)?
+                }
+                SavedCluster::Merged { link, parent } => {
+                    Unsound::unless(parent != slot, "a cluster was merged into itself")?;
+                    taken.push((link.born, slot, link.has_id));
+                    Cluster::without_text(State::Merged, link.born, parent, link.group)
+                }
+                SavedCluster::Evicted { link } => {
+                    taken.push((link.born, slot, link.has_id));
+                    Cluster::without_text(State::Evicted, link.born, slot, link.group)
+                }
+            };
+            clusters.slots.push(cluster);
+        }
+        clusters.free.reverse();
+        taken.sort_unstable();
+        clusters.check_links(&taken)?;
+        Ok(clusters)
+    }
+
+    /// Whether all ways lead to older clusters, and so have an end, and those of live ones to live ones. `taken` is sorted.
+    fn check_links(&mut self, taken: &[(u64, Slot, bool)]) -> Result<(), Unsound> {
+        let is_young = taken.last().is_none_or(|(born, ..)| *born < self.created);
+        let differ = taken.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        Unsound::unless(is_young && differ, "clusters have wrong numbers")?;
+        // By slot: the state of the oldest cluster of the group, once it is known, for those that are not free.
+        let mut oldest: Vec<Option<State>> = vec![None; self.slots.len()];
+        for &(_, slot, has_id) in taken {
+            let Cluster { state, id, parent, group, .. } = *self.get(slot);
+            let known = |slot: Slot| oldest.get(slot as usize).copied().flatten();
+            let of_group = if group == slot { Some(state) } else { known(group) };
+            let is_sound = (parent == slot || known(parent).is_some())
+                && of_group.is_some()
+                && (state != State::Live || of_group == Some(State::Live));
+            Unsound::unless(is_sound, "a cluster leads nowhere")?;
+            oldest[slot as usize] = of_group;
+            if has_id {
+                let other = self.by_id.insert(id, slot);
+                Unsound::unless(other.is_none(), "two clusters have one id")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the slot is that of a cluster that is live, merged or evicted.
+    pub fn is_taken(&self, slot: Slot) -> bool {
+        (slot as usize) < self.slots.len() && self.free.binary_search_by(|free| slot.cmp(free)).is_err()
+    }
+
     pub fn live(&self) -> usize {
         self.live
     }

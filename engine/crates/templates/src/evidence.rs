@@ -4,18 +4,23 @@
 //! what kind of word it is, and falls with the number of other constant words: the more of the line is equal, the less a difference means. What
 //! earlier variables taught lowers it: names seen as values, words that values follow, and values equal up to their digits.
 
+use serde::{Deserialize, Serialize};
+
 use crate::classify::Kind;
 use crate::clusters::{Clusters, Slot};
-use crate::hashing::{SequenceHash, symbol};
+use crate::hashing::{SequenceHash, Written, symbol};
 use crate::lexicon;
-use crate::recent::RecentMap;
+use crate::recent::{self, RecentMap};
+use crate::snapshot::Unsound;
 use crate::tokenize::Token;
 
 /// More values than any threshold asks for.
 const VALUES_MAX: usize = 16;
 
 /// A word seen in the open place.
-struct Value {
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(into = "SavedValue", from = "SavedValue")]
+pub(crate) struct Value {
     symbol: u64,
     /// The last cluster that had it.
     slot: Slot,
@@ -38,6 +43,26 @@ pub(crate) struct Place<'a> {
     pub constants: usize,
 }
 
+/// What is written of a [`Value`], field by field.
+#[derive(Serialize, Deserialize)]
+struct SavedValue(Written, Slot, Option<Written>, bool);
+
+impl From<Value> for SavedValue {
+    fn from(value: Value) -> Self {
+        SavedValue(Written(value.symbol), value.slot, value.stem.map(Written), value.is_name)
+    }
+}
+
+impl From<SavedValue> for Value {
+    fn from(SavedValue(Written(symbol), slot, stem, is_name): SavedValue) -> Self {
+        Value { symbol, slot, stem: stem.map(|Written(stem)| stem), is_name }
+    }
+}
+
+/// What is written of [`Evidence`], field by field. `V` is the words of a place, borrowed or owned.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Saved<V>(recent::Saved<V>, recent::Saved<()>, recent::Saved<()>);
+
 pub(crate) struct Evidence {
     values: RecentMap<Vec<Value>>,
     /// Names that were values.
@@ -53,6 +78,29 @@ impl Evidence {
             vocabulary: RecentMap::new(words_max),
             contexts: RecentMap::new(words_max),
         }
+    }
+
+    pub fn saved(&self) -> Saved<&[Value]> {
+        Saved(self.values.saved(Vec::as_slice), self.vocabulary.saved(|()| ()), self.contexts.saved(|()| ()))
+    }
+
+    pub fn restored(
+        saved: Saved<Vec<Value>>,
+        places_max: usize,
+        words_max: usize,
+        clusters: &Clusters,
+    ) -> Result<Self, Unsound> {
+        let values = |values: Vec<Value>| {
+            Unsound::unless(values.len() <= VALUES_MAX, "a place has too many words")?;
+            let taken = values.iter().all(|value| clusters.is_taken(value.slot));
+            Unsound::unless(taken, "a word is of no cluster").map(|()| values)
+        };
+        let Saved(places, vocabulary, contexts) = saved;
+        Ok(Evidence {
+            values: RecentMap::restored(places, places_max, values)?,
+            vocabulary: RecentMap::restored(vocabulary, words_max, Ok)?,
+            contexts: RecentMap::restored(contexts, words_max, Ok)?,
+        })
     }
 
     pub fn places(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Hashes of tokens and of sequences of tokens. They are 64 bits wide and taken as equal when equal: with a million different texts the odds
 //! that any two collide are below one in ten million.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The symbol of a variable. No text has it.
@@ -41,6 +42,22 @@ impl SequenceHash {
 /// A summand for `symbol` at `position`: the sum over a template is a hash of it that can change in one place without the others.
 pub(crate) fn place(symbol: u64, position: usize) -> u64 {
     mix(symbol ^ (position as u64).wrapping_mul(ODD))
+}
+
+/// A hash as it is written: always eight bytes, which a number of variable length would exceed.
+#[derive(Clone, Copy)]
+pub(crate) struct Written(pub u64);
+
+impl Serialize for Written {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.to_le_bytes().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Written(u64::from_le_bytes(<[u8; 8]>::deserialize(deserializer)?)))
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@
 //! - **Ids are stable**: a merge keeps the smaller id and is announced by [`TemplateMiner::take_merges`]. Ids are not consecutive.
 //! - **Bounded** by [`Limits`]; at a bound the least recently used is forgotten, and counted in [`Counters`]. A template that was evicted comes
 //!   back under a new id.
+//! - **Resumable**: a miner that was written with serde and read again goes on as if it had not been; what no miner wrote is refused.
+//!   Equal miners give equal bytes. The format is that of this version.
 //! - A line of known shape costs no allocation. [`TemplateMiner::observe`] never fails.
 //!
 //! ```
@@ -30,7 +32,10 @@ mod hashing;
 mod lexicon;
 mod miner;
 mod recent;
+mod snapshot;
 mod tokenize;
+
+use serde::{Deserialize, Serialize};
 
 pub use miner::TemplateMiner;
 
@@ -44,7 +49,7 @@ pub struct Mined {
 }
 
 /// Two templates were found to be one. `from` will not be given out again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Merge {
     pub from: u32,
     /// The smaller id.
@@ -52,7 +57,7 @@ pub struct Merge {
 }
 
 /// Bounds of one miner. Values too small to work with are raised.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of a line that are read; the cut moves to the start of a character.
     pub line_bytes_max: usize,

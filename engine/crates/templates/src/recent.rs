@@ -4,6 +4,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use serde::{Deserialize, Serialize};
+
+use crate::hashing::Written;
+use crate::snapshot::{COUNT_MAX, Unsound};
 
 /// Keys are hashes already.
 #[derive(Clone, Copy, Default)]
@@ -37,6 +41,14 @@ pub(crate) struct RecentMap<V> {
     forgotten: u64,
 }
 
+/// What is written of a map: of the uses, their order is all that matters.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Saved<W> {
+    /// Least recently used first.
+    entries: Vec<(Written, W)>,
+    forgotten: u64,
+}
+
 impl<V> RecentMap<V> {
     pub fn new(capacity: usize) -> Self {
         RecentMap { entries: HashedMap::default(), capacity: capacity.max(2), uses: 0, forgotten: 0 }
@@ -65,6 +77,34 @@ impl<V> RecentMap<V> {
         };
         *used = self.uses;
         value
+    }
+
+    /// What to write of the map; `write` gives what to write of a value.
+    pub fn saved<'a, W>(&'a self, write: impl Fn(&'a V) -> W) -> Saved<W> {
+        let mut entries: Vec<(u64, u64, &V)> =
+            self.entries.iter().map(|(key, (used, value))| (*used, *key, value)).collect();
+        entries.sort_unstable_by_key(|(used, ..)| *used);
+        let entries = entries.into_iter().map(|(_, key, value)| (Written(key), write(value))).collect();
+        Saved { entries, forgotten: self.forgotten }
+    }
+
+    /// The map that was saved; `read` gives a value from what was written of it.
+    pub fn restored<W>(
+        saved: Saved<W>,
+        capacity: usize,
+        read: impl Fn(W) -> Result<V, Unsound>,
+    ) -> Result<Self, Unsound> {
+        let mut map = RecentMap::new(capacity);
+        let count = saved.entries.len();
+        Unsound::unless(count <= map.capacity && saved.forgotten <= COUNT_MAX, "a map is beyond its bounds")?;
+        map.entries.reserve(count);
+        for (Written(key), value) in saved.entries {
+            map.uses += 1;
+            map.entries.insert(key, (map.uses, read(value)?));
+        }
+        Unsound::unless(map.len() == count, "a map has a key twice")?;
+        map.forgotten = saved.forgotten;
+        Ok(map)
     }
 
     /// Keeps the entries that `keep` says. It sees them in no particular order, so it must judge each by itself.

@@ -108,6 +108,28 @@ fn mine(limits: Limits, lines: &[String]) -> (Vec<Mined>, Vec<Merge>, Vec<String
     (mined, merges, templates)
 }
 
+fn written(miner: &TemplateMiner) -> Vec<u8> {
+    postcard::to_stdvec(miner).expect("plain data")
+}
+
+fn read(bytes: &[u8]) -> Result<TemplateMiner, postcard::Error> {
+    postcard::from_bytes(bytes)
+}
+
+/// Bounds of some of which little comes to evictions, and much to others.
+fn limits() -> impl Strategy<Value = Limits> {
+    let tighter = (2..12_usize, 2..12_usize, 2..6_usize, 2..20_usize).prop_map(
+        |(signatures_max, clusters_max, bucket_clusters_max, evidence_max)| Limits {
+            signatures_max,
+            clusters_max,
+            bucket_clusters_max,
+            evidence_max,
+            ..Limits::default()
+        },
+    );
+    prop_oneof![Just(Limits::default()), Just(tight()), tighter]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -115,6 +137,80 @@ proptest! {
     fn the_same_lines_give_the_same_result(lines in lines(), is_tight: bool) {
         let limits = if is_tight { tight() } else { Limits::default() };
         prop_assert_eq!(mine(limits.clone(), &lines), mine(limits, &lines));
+    }
+
+    #[test]
+    fn a_restored_miner_goes_on_as_if_nothing_had_been(
+        lines in lines(),
+        limits in limits(),
+        split in any::<prop::sample::Index>(),
+        takes_merges: bool,
+    ) {
+        let split = split.index(lines.len() + 1);
+        let (mut whole, mut first) = (TemplateMiner::new(limits.clone()), TemplateMiner::new(limits));
+        for line in &lines[..split] {
+            prop_assert_eq!(whole.observe(line), first.observe(line));
+            if takes_merges {
+                prop_assert_eq!(whole.take_merges(), first.take_merges());
+            }
+        }
+        let bytes = written(&first);
+        let mut second = read(&bytes).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(&written(&second), &bytes);
+        prop_assert_eq!(second.counters(), whole.counters());
+        for line in &lines[split..] {
+            prop_assert_eq!(second.observe(line), whole.observe(line));
+            prop_assert_eq!(second.counters(), whole.counters());
+            if takes_merges {
+                prop_assert_eq!(second.take_merges(), whole.take_merges());
+            }
+        }
+        for id in 0..=lines.len() as u32 {
+            prop_assert_eq!(second.template(id), whole.template(id));
+        }
+        prop_assert_eq!(written(&second), written(&whole));
+        prop_assert_eq!(second.take_merges(), whole.take_merges());
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_or_harmless(
+        lines in lines(),
+        limits in limits(),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        length in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut miner = TemplateMiner::new(limits);
+        for line in &lines[..lines.len() / 2] {
+            miner.observe(line);
+        }
+        let mut bytes = written(&miner);
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(length) = length {
+            let length = length.index(bytes.len());
+            bytes.truncate(length);
+        }
+        if let Ok(mut miner) = read(&bytes) {
+            for line in &lines {
+                miner.observe(line);
+            }
+            for id in 0..=lines.len() as u32 {
+                miner.template(id);
+            }
+            miner.take_merges();
+            miner.counters();
+            prop_assert!(read(&written(&miner)).is_ok());
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_or_harmless(bytes in vec(any::<u8>(), 0..200)) {
+        if let Ok(mut miner) = read(&bytes) {
+            miner.observe("a line");
+            prop_assert!(read(&written(&miner)).is_ok());
+        }
     }
 
     #[test]

@@ -169,8 +169,6 @@ impl PartitionTask for Echo {
             out.push(Output { topic, key: payload.clone(), headers: Vec::new(), payload });
         }
     }
-
-    fn on_barrier(&mut self, _epoch: u64, _out: &mut Vec<Output>) {}
 }
 
 fn echo(task: Echo) -> TaskFactory {

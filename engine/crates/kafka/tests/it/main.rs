@@ -23,8 +23,6 @@ impl PartitionTask for Echo {
             payload: record.payload.to_vec(),
         });
     }
-
-    fn on_barrier(&mut self, _epoch: u64, _out: &mut Vec<Output>) {}
 }
 
 fn echo() -> TaskFactory {
@@ -121,7 +119,6 @@ fn a_panic_in_a_task_ends_the_worker_with_an_error() {
         fn on_record(&mut self, _record: SourceRecord<'_>, _out: &mut Vec<Output>) {
             panic!("broken on purpose");
         }
-        fn on_barrier(&mut self, _epoch: u64, _out: &mut Vec<Output>) {}
     }
     let kafka = MockKafka::start(&[("in", 1), ("out", 1)]).unwrap();
     let writer = TopicWriter::new(&kafka.connection()).unwrap();
@@ -140,8 +137,6 @@ impl PartitionTask for Slow {
     fn on_record(&mut self, _record: SourceRecord<'_>, _out: &mut Vec<Output>) {
         std::thread::sleep(Duration::from_millis(10));
     }
-
-    fn on_barrier(&mut self, _epoch: u64, _out: &mut Vec<Output>) {}
 }
 
 #[test]

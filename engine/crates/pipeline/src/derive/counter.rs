@@ -4,8 +4,10 @@
 //! that fell, or whose start time moved, was reset: what it shows now was counted since the reset, so the value itself
 //! is the increase (as Prometheus' `rate` assumes). Points that are not newer than the last one are late and give nothing.
 
+use serde::{Deserialize, Serialize};
+
 /// What is remembered of one counter.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CounterState {
     last: Option<(i64, f64)>,
     start_ms: Option<i64>,

@@ -1,5 +1,7 @@
 //! A histogram as its rate, mean and quantiles over each interval.
 
+use serde::{Deserialize, Serialize};
+
 use super::CounterState;
 
 /// A quantile that is derived, and the observations of an interval that it takes: with fewer it shows chance.
@@ -29,7 +31,7 @@ pub struct Interval {
 }
 
 /// What is remembered of one cumulative histogram.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HistogramState {
     count: CounterState,
     last_ms: Option<i64>,

@@ -13,11 +13,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use model::Labels;
+use serde::{Deserialize, Serialize};
 
 use crate::watermark::JUMP_MS;
 
 /// Bounds of [`StepAggregates`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct StepLimits {
     pub keys_max: usize,
     pub silent_steps: u32,
@@ -29,7 +30,7 @@ impl Default for StepLimits {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Kind {
     /// Spans of a service or an operation.
     Spans,
@@ -39,7 +40,7 @@ enum Kind {
     Logs,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Key {
     silent_steps: u32,
     /// By index of the step; few, since steps close as the watermark goes on.
@@ -48,7 +49,7 @@ struct Key {
     closed: VecDeque<Bucket>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Bucket {
     count: u64,
     errors: u64,
@@ -64,7 +65,7 @@ pub struct StepValue {
     pub value: f64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StepAggregates {
     step_ms: i64,
     limits: StepLimits,
@@ -92,6 +93,11 @@ impl StepAggregates {
     pub fn new(step_ms: i64, limits: StepLimits) -> Self {
         assert!(step_ms > 0, "a step has a length");
         Self { step_ms, limits, keys: BTreeMap::new(), closed: None, late: 0, early: 0, over_limit: 0 }
+    }
+
+    /// Whether a state fits the settings of this one, so that it may take its place.
+    pub fn fits(&self, other: &Self) -> bool {
+        self.step_ms == other.step_ms
     }
 
     /// Events that came after their step was closed.

@@ -1,0 +1,243 @@
+//! How far a partition's task has come, and what is kept so that another process can go on from there.
+//!
+//! The state of a task is stored as a snapshot now and then. With each committed offset goes a manifest, as its metadata:
+//! the snapshot to begin from, and a digest of the outputs since. After a restart the task takes up the snapshot and reads
+//! again what lies between it and the committed offset, with its outputs digested but not written.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use checkpoint::{
+    CheckpointManifest, OutputDigest, Snapshot, SnapshotName, SnapshotRef, SnapshotStore, StoreError,
+};
+use model::Output;
+use pipeline::PartitionTask;
+
+use crate::counters::WorkerCounters;
+
+/// How the states of a worker's tasks are kept.
+#[derive(Clone)]
+pub struct Checkpoints {
+    pub store: Arc<dyn SnapshotStore>,
+    /// Between two snapshots of a partition.
+    pub interval: Duration,
+    /// Snapshots kept of each partition.
+    pub keep: usize,
+    /// A task without a snapshot first reads, muted, the records of this long before its committed offset.
+    pub warm_up: Duration,
+    /// Of all settings that have an influence on outputs: after a change, a replay may differ from what was committed.
+    pub config_digest: u64,
+}
+
+impl std::fmt::Debug for Checkpoints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoints")
+            .field("interval", &self.interval)
+            .field("keep", &self.keep)
+            .field("warm_up", &self.warm_up)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A snapshot that manifests may name, and the outputs since.
+struct Begin {
+    name: SnapshotName,
+    digest: OutputDigest,
+}
+
+struct Pending {
+    begin: Begin,
+    stored: Receiver<Result<(), StoreError>>,
+}
+
+/// Of one partition that is owned.
+pub(crate) struct Progress {
+    checkpoints: Checkpoints,
+    /// The outputs of records below this offset are committed already.
+    muted_until: Option<i64>,
+    /// What the outputs up to there must come to.
+    expected: Option<OutputDigest>,
+    begin: Option<Begin>,
+    pending: Option<Pending>,
+    last_snapshot: Instant,
+    /// Kafka's timestamp of the last record.
+    time_ms: Option<i64>,
+}
+
+impl Progress {
+    pub(crate) fn new(checkpoints: &Checkpoints) -> Self {
+        Self {
+            checkpoints: checkpoints.clone(),
+            muted_until: None,
+            expected: None,
+            begin: None,
+            pending: None,
+            last_snapshot: Instant::now(),
+            time_ms: None,
+        }
+    }
+
+    /// After the task took up `snapshot`: mutes what is committed, and remembers what it must come to.
+    pub(crate) fn restored(
+        mut self,
+        snapshot: SnapshotName,
+        unmute_at: i64,
+        expected: Option<OutputDigest>,
+    ) -> Self {
+        self.begin = Some(Begin { name: snapshot, digest: OutputDigest::default() });
+        self.muted_until = Some(unmute_at);
+        self.expected = expected;
+        self
+    }
+
+    pub(crate) fn muted_until(mut self, offset: i64) -> Self {
+        self.muted_until = Some(offset);
+        self
+    }
+
+    /// Takes note of a record before its task does; returns whether its outputs are committed already.
+    pub(crate) fn on_record(&mut self, offset: i64, time_ms: Option<i64>, counters: &WorkerCounters) -> bool {
+        self.time_ms = time_ms.or(self.time_ms);
+        let Some(until) = self.muted_until else { return false };
+        if offset < until {
+            counters.replayed_records.fetch_add(1, Relaxed);
+            return true;
+        }
+        self.muted_until = None;
+        let replayed = self.begin.as_ref().map(|begin| begin.digest);
+        if let (Some(expected), Some(replayed)) = (self.expected.take(), replayed)
+            && expected != replayed
+        {
+            counters.replay_divergences.fetch_add(1, Relaxed);
+            tracing::error!(
+                ?expected,
+                ?replayed,
+                "a replay gave other outputs than were committed; this is a bug, please report it"
+            );
+        }
+        false
+    }
+
+    pub(crate) fn on_output(&mut self, output: &Output) {
+        let pending = self.pending.as_mut().map(|pending| &mut pending.begin);
+        for begin in self.begin.as_mut().into_iter().chain(pending) {
+            begin.digest.update(output.topic.as_str(), &output.key, &output.payload);
+        }
+    }
+
+    /// A snapshot that was being stored may be done, or have failed.
+    pub(crate) fn settle(&mut self, counters: &WorkerCounters) {
+        let Some(pending) = self.pending.take() else { return };
+        match pending.stored.try_recv() {
+            Ok(Ok(())) => {
+                counters.snapshots.fetch_add(1, Relaxed);
+                self.begin = Some(pending.begin);
+            }
+            Ok(Err(error)) => {
+                counters.snapshot_failures.fetch_add(1, Relaxed);
+                tracing::error!(%error, "a snapshot could not be stored; work goes on, and a restart replays more");
+            }
+            Err(TryRecvError::Empty) => self.pending = Some(pending),
+            Err(TryRecvError::Disconnected) => {
+                counters.snapshot_failures.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.pending.is_none() && self.last_snapshot.elapsed() >= self.checkpoints.interval
+    }
+
+    /// Takes the task's state at `offset` and stores it on a thread of its own.
+    pub(crate) fn begin_snapshot(
+        &mut self,
+        name: SnapshotName,
+        task: &dyn PartitionTask,
+        counters: &WorkerCounters,
+    ) {
+        let began = Instant::now();
+        self.last_snapshot = began;
+        let sections = task.snapshot();
+        if sections.is_empty() {
+            return;
+        }
+        let snapshot = Snapshot {
+            topic: name.topic().to_owned(),
+            partition: name.partition(),
+            offset: name.offset(),
+            config_digest: self.checkpoints.config_digest,
+            sections,
+        };
+        counters.snapshot_pause_us_last.store(began.elapsed().as_micros() as u64, Relaxed);
+        let (sender, stored) = channel();
+        let (store, keep) = (Arc::clone(&self.checkpoints.store), self.checkpoints.keep);
+        let protected = self.begin.as_ref().map(|begin| begin.name.to_string());
+        let path = name.to_string();
+        let prefix = name.folder();
+        let job = move || {
+            let bytes = snapshot.to_bytes();
+            let result = store.put(&path, &bytes);
+            if result.is_ok() {
+                delete_superseded(store.as_ref(), &prefix, keep, &[Some(path), protected]);
+            }
+            // Nobody waits any more if the partition was handed over.
+            let _ = sender.send(result);
+        };
+        match std::thread::Builder::new().name("snapshot".to_owned()).spawn(job) {
+            Ok(_) => {
+                let begin = Begin { name, digest: OutputDigest::default() };
+                self.pending = Some(Pending { begin, stored });
+            }
+            Err(error) => {
+                counters.snapshot_failures.fetch_add(1, Relaxed);
+                tracing::error!(%error, "no thread to store a snapshot");
+            }
+        }
+    }
+
+    /// Waits for the snapshot that is being stored.
+    pub(crate) fn wait(&mut self, patience: Duration, counters: &WorkerCounters) {
+        let Some(pending) = self.pending.take() else { return };
+        let (sender, stored) = channel();
+        if let Ok(result) = pending.stored.recv_timeout(patience) {
+            let _ = sender.send(result);
+        }
+        drop(sender);
+        self.pending = Some(Pending { stored, ..pending });
+        self.settle(counters);
+    }
+
+    /// What goes with the committed offset.
+    pub(crate) fn manifest(&self, epoch: u64) -> CheckpointManifest {
+        CheckpointManifest {
+            epoch,
+            config_digest: self.checkpoints.config_digest,
+            time_ms: self.time_ms,
+            snapshot: self.begin.as_ref().map(|begin| SnapshotRef {
+                name: begin.name.to_string(),
+                offset: begin.name.offset(),
+                digest: begin.digest,
+            }),
+        }
+    }
+}
+
+fn delete_superseded(store: &dyn SnapshotStore, prefix: &str, keep: usize, protected: &[Option<String>]) {
+    let stored = match store.list(prefix) {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::warn!(%error, "old snapshots could not be listed");
+            return;
+        }
+    };
+    for name in checkpoint::superseded(&stored, keep) {
+        if protected.contains(&Some(name.clone())) {
+            continue;
+        }
+        if let Err(error) = store.delete(&name) {
+            tracing::warn!(%error, name, "an old snapshot could not be deleted");
+        }
+    }
+}

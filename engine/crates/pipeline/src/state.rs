@@ -1,0 +1,44 @@
+//! How the state of stages is written down, so that another process goes on where this one stood.
+//!
+//! A section is postcard of plain data, or, where a type leaves fields out, JSON. Sections are found by name, so that a
+//! stage that is new to the configuration finds none and begins anew.
+
+use std::fmt::Display;
+
+use model::StateSection;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A state that cannot be taken up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("section {section:?} of the state cannot be read: {reason}")]
+pub struct InvalidState {
+    pub section: String,
+    pub reason: String,
+}
+
+impl InvalidState {
+    pub fn new(section: &str, reason: impl Display) -> Self {
+        Self { section: section.to_owned(), reason: reason.to_string() }
+    }
+}
+
+pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("plain data of known lengths, and memory does not fail")
+}
+
+pub(crate) fn section<T: DeserializeOwned>(sections: &[StateSection], name: &str) -> Result<T, InvalidState> {
+    let bytes = bytes_of(sections, name)?;
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(InvalidState::new(name, "it is longer than its content")),
+        Err(error) => Err(InvalidState::new(name, error)),
+    }
+}
+
+pub(crate) fn bytes_of<'a>(sections: &'a [StateSection], name: &str) -> Result<&'a [u8], InvalidState> {
+    let section = sections.iter().find(|section| section.name == name);
+    section
+        .map(|section| section.bytes.as_slice())
+        .ok_or_else(|| InvalidState::new(name, "it is missing"))
+}

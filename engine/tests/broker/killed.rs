@@ -1,0 +1,319 @@
+//! Engines that are killed, stopped, frozen and started again at random say what one that was left alone would say.
+//!
+//! Two engines share the work on topics of their own while a simulated shop writes to them. Every source record must be
+//! decoded once, and every anomaly, incident and alert must be, record for record, what an analysis that was never
+//! interrupted says of the telemetry topic.
+//!
+//! `FORESHOCK_TEST_BLOWS` sets how often it strikes (the default is a short form), `FORESHOCK_TEST_SEED` how.
+//! `FORESHOCK_TEST_BROKER_RESTART` names a command that restarts the broker; it is then one of the blows.
+
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use foreshock::config::Config;
+use kafka::{TopicReader, TopicWriter, WriteRecord};
+use model::{OutputTopic, SourceRecord};
+use pipeline::{AnalyseTask, Analysis, IngestTask, PartitionTask};
+use shop::{Message, Scenario, Signal};
+
+use super::{PATIENCE, Rig, brokers, foreshock, wait_until};
+
+const START_MS: i64 = 1_767_600_000_000;
+/// A frozen engine is out of its group after this long.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// A record as it lies on a topic: key, headers, payload.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Lying {
+    key: Vec<u8>,
+    headers: Vec<(String, Vec<u8>)>,
+    payload: Vec<u8>,
+}
+
+/// All committed records of a topic.
+fn committed(topic: &str) -> Vec<Lying> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&seen);
+    let connection = kafka::ConnectionSettings::new(brokers());
+    let reader = TopicReader::start(&connection, &[topic.to_owned()], PATIENCE, move |read| {
+        let record = read.record;
+        let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
+        into.lock().expect("no panic").push(Lying {
+            key: record.key.unwrap_or_default().to_vec(),
+            headers: headers.collect(),
+            payload: record.payload.to_vec(),
+        });
+    })
+    .expect("the topic can be read");
+    wait_until("the topic is read", || reader.is_caught_up());
+    reader.stop();
+    std::mem::take(&mut *seen.lock().expect("no panic"))
+}
+
+/// splitmix64
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blow {
+    /// SIGKILL, and a new process.
+    Kill,
+    /// SIGKILL of both.
+    KillBoth,
+    /// SIGTERM, and a new process.
+    Stop,
+    /// SIGSTOP until the group has given its partitions to others, then SIGCONT.
+    Freeze,
+    RestartBroker,
+}
+
+/// Two engines of one group.
+struct Fleet<'a> {
+    rig: &'a Rig,
+    engines: [Option<Child>; 2],
+}
+
+impl Fleet<'_> {
+    fn start(&mut self, which: usize) {
+        let configuration = self.rig.folder.path().join(format!("engine-{which}.yaml"));
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.rig.folder.path().join(format!("engine-{which}.log")))
+            .expect("the folder is writable");
+        let child = foreshock().arg("run").arg("-c").arg(configuration).stderr(log).spawn();
+        self.engines[which] = Some(child.expect("the engine starts"));
+    }
+
+    fn signal(&self, which: usize, signal: &str) {
+        let Some(engine) = &self.engines[which] else { return };
+        let status = Command::new("kill").args([signal, &engine.id().to_string()]).status();
+        assert!(status.is_ok());
+    }
+
+    fn end(&mut self, which: usize, signal: &str) {
+        self.signal(which, signal);
+        if let Some(mut engine) = self.engines[which].take() {
+            engine.wait().expect("the engine ends");
+        }
+    }
+
+    fn strike(&mut self, blow: Blow, which: usize) {
+        match blow {
+            Blow::Kill => {
+                self.end(which, "-KILL");
+                self.start(which);
+            }
+            Blow::KillBoth => {
+                self.end(0, "-KILL");
+                self.end(1, "-KILL");
+                self.start(1);
+                self.start(0);
+            }
+            Blow::Stop => {
+                self.end(which, "-TERM");
+                self.start(which);
+            }
+            Blow::Freeze => {
+                self.signal(which, "-STOP");
+                std::thread::sleep(SESSION_TIMEOUT + Duration::from_secs(2));
+                self.signal(which, "-CONT");
+            }
+            Blow::RestartBroker => {
+                let command = std::env::var("FORESHOCK_TEST_BROKER_RESTART").expect("asked for only then");
+                let status = Command::new("sh").args(["-c", &command]).status();
+                assert!(status.is_ok_and(|status| status.success()), "{command}");
+            }
+        }
+        // What ends by itself, as a fenced engine does, is started again, as an init system would.
+        for which in 0..2 {
+            if self.engines[which].as_mut().is_none_or(|engine| engine.try_wait().is_ok_and(|e| e.is_some())) {
+                self.start(which);
+            }
+        }
+    }
+}
+
+impl Drop for Fleet<'_> {
+    fn drop(&mut self) {
+        self.end(0, "-KILL");
+        self.end(1, "-KILL");
+    }
+}
+
+fn configure(rig: &Rig, which: usize) {
+    let shared = std::fs::read_to_string(rig.configuration()).expect("written before");
+    let state = rig.folder.path().join("state");
+    let mut lines: Vec<String> = Vec::new();
+    for line in shared.lines() {
+        match line {
+            line if line.starts_with("kafka:") => lines.push(format!(
+                "kafka: {{ brokers: \"{}\", group: {}, instance: \"{which}\", start: earliest, epoch: 100ms, \
+                 properties: {{ session.timeout.ms: \"{}\", heartbeat.interval.ms: \"1000\" }} }}",
+                brokers(),
+                rig.prefix,
+                SESSION_TIMEOUT.as_millis()
+            )),
+            line if line.starts_with("grpc:") => {
+                lines.push("grpc: { listen: \"127.0.0.1:0\" }\nhttp: { listen: \"127.0.0.1:0\" }".to_owned());
+            }
+            line if line.starts_with("http:") || line.starts_with("state:") => {}
+            line => lines.push(line.to_owned()),
+        }
+    }
+    lines.push(format!("state: {{ location: \"{}\", snapshot_interval: 2s }}\n", state.display()));
+    let path = rig.folder.path().join(format!("engine-{which}.yaml"));
+    std::fs::write(path, lines.join("\n")).expect("the folder is writable");
+}
+
+fn topic_of(signal: Signal) -> &'static str {
+    foreshock::demo::signal_text(signal)
+}
+
+/// What decoding gives for the messages, as a bag.
+fn decoded(messages: &[Message]) -> Vec<Vec<u8>> {
+    let config = Config::default();
+    let mut payloads = Vec::new();
+    let mut out = Vec::new();
+    for message in messages {
+        let signal = topic_of(message.signal);
+        let encoding = if signal == "events" { "cloud_events" } else { "otlp_proto" };
+        let decoder = codec::decoder(signal, encoding, codec::Limits::default()).expect("in the list");
+        let headers: Vec<(&str, &[u8])> =
+            message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        let record = SourceRecord {
+            topic: signal,
+            partition: 0,
+            offset: 0,
+            key: None,
+            headers: &headers,
+            payload: &message.payload,
+        };
+        IngestTask::new(decoder, &config.tenant).on_record(record, &mut out);
+        payloads.extend(out.drain(..).map(|output| output.payload));
+    }
+    payloads.sort_unstable();
+    payloads
+}
+
+/// What an analysis that is never interrupted says of the telemetry.
+fn said_of(telemetry: &[Lying], topic: OutputTopic) -> Vec<Lying> {
+    let config = Config::default();
+    let analysis = Analysis::new(&config.analysis, &config.detectors).expect("the defaults");
+    let mut task = AnalyseTask::new(analysis);
+    let mut out = Vec::new();
+    for (offset, record) in telemetry.iter().enumerate() {
+        let headers: Vec<(&str, &[u8])> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        let record = SourceRecord {
+            topic: "telemetry",
+            partition: 0,
+            offset: offset as i64,
+            key: Some(&record.key),
+            headers: &headers,
+            payload: &record.payload,
+        };
+        task.on_record(record, &mut out);
+    }
+    let outputs = out.into_iter().filter(|output| output.topic == topic);
+    outputs
+        .map(|output| Lying { key: output.key, headers: output.headers, payload: output.payload })
+        .collect()
+}
+
+#[test]
+fn killed_engines_say_what_one_left_alone_would_say() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+    };
+    let (seed, blows) = (number("FORESHOCK_TEST_SEED", 1), number("FORESHOCK_TEST_BLOWS", 8));
+    let mut dice = Dice(seed);
+    let rig = Rig::new("killed");
+    rig.create_sources();
+    configure(&rig, 0);
+    configure(&rig, 1);
+    let scenario = Scenario::from_seed(seed, START_MS);
+    let messages = scenario.shop().expect("a scenario is sound").step(scenario.end_ms);
+
+    let mut fleet = Fleet { rig: &rig, engines: [None, None] };
+    fleet.start(0);
+    fleet.start(1);
+    let connection = kafka::ConnectionSettings::new(brokers());
+    let writer = TopicWriter::new(&connection).expect("a producer");
+    let began = Instant::now();
+    let share = messages.len() / blows as usize + 1;
+    for (round, part) in messages.chunks(share).enumerate() {
+        // Half of the records come before the blow and half while the engines recover from it.
+        for (half, part) in part.chunks(share / 2 + 1).enumerate() {
+            for message in part {
+                let topic = rig.topic(topic_of(message.signal));
+                let record = WriteRecord {
+                    topic: &topic,
+                    headers: &message.headers,
+                    payload: &message.payload,
+                    ..WriteRecord::default()
+                };
+                writer.write(record).expect("written");
+            }
+            writer.flush(PATIENCE).expect("written");
+            std::thread::sleep(Duration::from_millis(dice.below(1500)));
+            if half > 0 {
+                continue;
+            }
+            let blow = match dice.below(10) {
+                0..=3 => Blow::Kill,
+                4..=5 => Blow::KillBoth,
+                6..=7 => Blow::Stop,
+                8 if std::env::var("FORESHOCK_TEST_BROKER_RESTART").is_ok() => Blow::RestartBroker,
+                _ => Blow::Freeze,
+            };
+            let which = dice.below(2) as usize;
+            eprintln!("{:6.1} s: blow {} of {blows}: {blow:?} {which}", began.elapsed().as_secs_f32(), round + 1);
+            fleet.strike(blow, which);
+        }
+    }
+
+    let expected = decoded(&messages);
+    let telemetry = rig.topic("telemetry");
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while committed(&telemetry).len() < expected.len() {
+        assert!(Instant::now() < deadline, "not all is decoded; logs: {}", rig.folder.path().display());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let telemetry = committed(&telemetry);
+    let mut payloads: Vec<Vec<u8>> = telemetry.iter().map(|record| record.payload.clone()).collect();
+    payloads.sort_unstable();
+    assert!(payloads == expected, "{} records were decoded, {} should be", payloads.len(), expected.len());
+
+    for (topic, name) in [
+        (OutputTopic::Anomalies, "anomalies"),
+        (OutputTopic::Incidents, "incidents"),
+        (OutputTopic::Alerts, "alerts"),
+    ] {
+        let wanted = said_of(&telemetry, topic);
+        assert!(!wanted.is_empty(), "a fault is in the scenario");
+        let deadline = Instant::now() + 3 * PATIENCE;
+        while committed(&rig.topic(name)).len() < wanted.len() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        let said = committed(&rig.topic(name));
+        let first = said.iter().zip(&wanted).position(|(said, wanted)| said != wanted);
+        assert!(
+            first.is_none() && said.len() == wanted.len(),
+            "{name}: {} were said, {} should be; the first that differs: {first:?} {:?}",
+            said.len(),
+            wanted.len(),
+            first.map(|first| String::from_utf8_lossy(&said[first].payload).into_owned())
+        );
+    }
+}
