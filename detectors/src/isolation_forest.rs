@@ -9,7 +9,7 @@
 //! A point is the shingle of the last [`SHINGLE`] values. Its isolation score is compared with the scores of the series' own
 //! past, so that one threshold serves all series. A tree is seeded by the parameters and by the number of points seen: the
 //! same points give the same forest, however they are batched.
-//! Limits: one series at a time, about 30 KB of state for each; a level that stays is normal once the trees know it.
+//! Limits: one series at a time, about 8 KB of state for each; a level that stays is normal once the trees know it.
 
 use std::collections::VecDeque;
 
@@ -54,16 +54,19 @@ impl Default for IsolationForest {
     }
 }
 
-/// A cut, or a leaf when `dimension` is [`LEAF`].
+/// A cut of a tree. The first of a tree is its root; a tree without cuts is one leaf with the whole sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Node {
-    dimension: u8,
+struct Cut {
     split: f32,
-    /// Of a cut the index of the second child (the first follows it); of a leaf the number of points in it.
-    link: u16,
+    dimension: u8,
+    /// [`FOLLOWS`] when the child is the next cut, or the number of points in the leaf.
+    below: u8,
+    /// The index of a cut, or with [`LEAF`] the number of points in the leaf.
+    above: u16,
 }
 
-const LEAF: u8 = u8::MAX;
+const FOLLOWS: u8 = u8::MAX;
+const LEAF: u16 = 1 << 15;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ForestState {
@@ -71,7 +74,7 @@ pub struct ForestState {
     window: VecDeque<f32>,
     /// Oldest first.
     #[serde(with = "written")]
-    trees: VecDeque<Vec<Node>>,
+    trees: VecDeque<Vec<Cut>>,
     points: u64,
     score_mean: f64,
     score_variance: f64,
@@ -97,7 +100,7 @@ impl Detector for IsolationForest {
         let mean = |value: f64| value.abs() <= f64::from(f32::MAX);
         let trees = state.trees.is_empty() || state.trees.len() == TREES;
         trees
-            && state.trees.iter().all(|nodes| is_tree(nodes))
+            && state.trees.iter().all(|cuts| is_tree(cuts))
             && state.window.len() <= WINDOW
             && state.window.iter().all(|value| value.is_finite())
             && (0.0..=1.0).contains(&state.score_mean)
@@ -194,27 +197,27 @@ impl IsolationForest {
     }
 }
 
-/// Grows a tree in the place of `nodes`.
-fn grow_tree(window: &VecDeque<f32>, mut nodes: Vec<Node>, random: &mut SplitMix64) -> Vec<Node> {
+/// Grows a tree in the place of `cuts`.
+fn grow_tree(window: &VecDeque<f32>, mut cuts: Vec<Cut>, random: &mut SplitMix64) -> Vec<Cut> {
     let shingles = window.len() - SHINGLE + 1;
     let mut sample: Vec<usize> = (0..SAMPLE).map(|_| random.below(shingles)).collect();
-    nodes.clear();
-    split(window, &mut sample, 0, &mut nodes, random);
-    nodes.shrink_to_fit();
-    nodes
+    cuts.clear();
+    split(window, &mut sample, 0, &mut cuts, random);
+    cuts.shrink_to_fit();
+    cuts
 }
 
+/// Adds the cuts of `sample`; returns what leads to them, as in [`Cut::above`].
 fn split(
     window: &VecDeque<f32>,
     sample: &mut [usize],
     depth: u32,
-    nodes: &mut Vec<Node>,
+    cuts: &mut Vec<Cut>,
     random: &mut SplitMix64,
-) {
-    let leaf = Node { dimension: LEAF, split: 0.0, link: sample.len() as u16 };
+) -> u16 {
+    let leaf = LEAF | sample.len() as u16;
     if sample.len() <= 1 || depth == DEPTH_MAX {
-        nodes.push(leaf);
-        return;
+        return leaf;
     }
     let first = random.below(SHINGLE);
     let range = |dimension: usize| {
@@ -225,8 +228,7 @@ fn split(
     // A dimension in which all are alike cannot be cut; another may.
     let cuttable = (0..SHINGLE).map(|i| (first + i) % SHINGLE).map(|dimension| (dimension, range(dimension)));
     let Some((dimension, (low, high))) = cuttable.into_iter().find(|(_, (low, high))| low < high) else {
-        nodes.push(leaf);
-        return;
+        return leaf;
     };
     let (low, high) = (f64::from(low), f64::from(high));
     let beyond = MARGIN * (high - low);
@@ -239,27 +241,34 @@ fn split(
             below += 1;
         }
     }
-    let index = nodes.len();
-    nodes.push(Node { dimension: dimension as u8, split: at, link: 0 });
+    let index = cuts.len();
+    cuts.push(Cut { dimension: dimension as u8, split: at, below: FOLLOWS, above: 0 });
     let (left, right) = sample.split_at_mut(below);
-    split(window, left, depth + 1, nodes, random);
-    nodes[index].link = nodes.len() as u16;
-    split(window, right, depth + 1, nodes, random);
+    let below = split(window, left, depth + 1, cuts, random);
+    if below & LEAF != 0 {
+        cuts[index].below = (below & !LEAF) as u8;
+    }
+    cuts[index].above = split(window, right, depth + 1, cuts, random);
+    index as u16
 }
 
-/// Whether every way from the root ends at a leaf: a cut leads to nodes behind it only.
-fn is_tree(nodes: &[Node]) -> bool {
-    let sound = |(index, node): (usize, &Node)| {
-        let link = usize::from(node.link);
-        let cut = usize::from(node.dimension) < SHINGLE && (index + 2..nodes.len()).contains(&link);
-        node.split.is_finite() && (cut || node.dimension == LEAF && link <= SAMPLE)
-    };
-    // The last node has none behind it, so it passes as a leaf only.
-    !nodes.is_empty() && nodes.iter().enumerate().all(sound)
+/// Whether every way from the root ends at a leaf: a cut leads to cuts behind it only.
+fn is_tree(cuts: &[Cut]) -> bool {
+    let is_leaf = |points: u16| usize::from(points) <= SAMPLE;
+    cuts.iter().enumerate().all(|(index, cut)| {
+        let follows = cut.below == FOLLOWS;
+        let behind = index + 1 + usize::from(follows);
+        let below = if follows { index + 1 < cuts.len() } else { is_leaf(u16::from(cut.below)) };
+        let above = match cut.above & LEAF {
+            0 => (behind..cuts.len()).contains(&usize::from(cut.above)),
+            _ => is_leaf(cut.above & !LEAF),
+        };
+        cut.split.is_finite() && usize::from(cut.dimension) < SHINGLE && below && above
+    })
 }
 
-/// Trees as bytes. A leaf is the number of its points; a cut is its dimension with the highest bit set, and the split, and
-/// its two children follow. Where a child or a tree ends needs no saying.
+/// Trees as bytes. A cut is a byte of bits, the split, and the number of points of each child that is a leaf; the cuts below
+/// it follow, then those above. So where a child or a tree ends needs no saying.
 mod written {
     use std::collections::VecDeque;
     use std::fmt;
@@ -267,32 +276,46 @@ mod written {
     use serde::de::{Error, Unexpected, Visitor};
     use serde::{Deserializer, Serializer};
 
-    use super::{DEPTH_MAX, LEAF, Node};
+    use super::{Cut, DEPTH_MAX, FOLLOWS, LEAF};
 
-    const CUT: u8 = 0x80;
-    const NODES_MAX: usize = (2 << DEPTH_MAX) - 1;
+    /// Bits below these are the dimension.
+    const BELOW_IS_LEAF: u8 = 0x80;
+    const ABOVE_IS_LEAF: u8 = 0x40;
+    /// A tree without cuts.
+    const NO_CUTS: u8 = 0xff;
+    const CUTS_MAX: usize = (1 << DEPTH_MAX) - 1;
 
-    pub fn serialize<S: Serializer>(trees: &VecDeque<Vec<Node>>, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::with_capacity(trees.iter().map(|nodes| 3 * nodes.len() + 3).sum());
-        for node in trees.iter().flatten() {
-            if node.dimension == LEAF {
-                bytes.push(node.link as u8);
-            } else {
-                bytes.push(node.dimension | CUT);
-                bytes.extend_from_slice(&node.split.to_le_bytes());
+    pub fn serialize<S: Serializer>(trees: &VecDeque<Vec<Cut>>, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::with_capacity(trees.iter().map(|cuts| 6 * cuts.len() + 1).sum());
+        for cuts in trees {
+            if cuts.is_empty() {
+                bytes.push(NO_CUTS);
+            }
+            for cut in cuts {
+                let start = bytes.len();
+                bytes.push(cut.dimension);
+                bytes.extend_from_slice(&cut.split.to_le_bytes());
+                if cut.below != FOLLOWS {
+                    bytes[start] |= BELOW_IS_LEAF;
+                    bytes.push(cut.below);
+                }
+                if cut.above & LEAF != 0 {
+                    bytes[start] |= ABOVE_IS_LEAF;
+                    bytes.push((cut.above & !LEAF) as u8);
+                }
             }
         }
         serializer.serialize_bytes(&bytes)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VecDeque<Vec<Node>>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VecDeque<Vec<Cut>>, D::Error> {
         deserializer.deserialize_bytes(Trees)
     }
 
     struct Trees;
 
     impl Visitor<'_> for Trees {
-        type Value = VecDeque<Vec<Node>>;
+        type Value = VecDeque<Vec<Cut>>;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str("whole trees")
@@ -309,51 +332,67 @@ mod written {
         }
     }
 
-    fn next_tree(bytes: &mut &[u8]) -> Option<Vec<Node>> {
-        let mut nodes: Vec<Node> = Vec::new();
-        // The cuts whose second child is still to come.
+    fn next_tree(bytes: &mut &[u8]) -> Option<Vec<Cut>> {
+        if bytes.first() == Some(&NO_CUTS) {
+            bytes.split_off_first();
+            return Some(Vec::new());
+        }
+        let mut cuts: Vec<Cut> = Vec::new();
+        // Cuts whose child above is a cut that is still to come.
         let mut open = Vec::new();
-        loop {
-            let kind = *bytes.split_off_first()?;
-            if nodes.len() == NODES_MAX {
-                return None;
+        while cuts.len() < CUTS_MAX {
+            let bits = *bytes.split_off_first()?;
+            let split = f32::from_le_bytes(*bytes.split_off(..4)?.first_chunk()?);
+            let dimension = bits & !(BELOW_IS_LEAF | ABOVE_IS_LEAF);
+            let mut cut = Cut { split, dimension, below: FOLLOWS, above: 0 };
+            let index = cuts.len();
+            if bits & BELOW_IS_LEAF != 0 {
+                cut.below = *bytes.split_off_first().filter(|points| **points != FOLLOWS)?;
             }
-            if kind & CUT != 0 {
-                open.push(nodes.len());
-                let split = f32::from_le_bytes(*bytes.split_off(..4)?.first_chunk()?);
-                nodes.push(Node { dimension: kind & !CUT, split, link: 0 });
+            if bits & ABOVE_IS_LEAF != 0 {
+                cut.above = LEAF | u16::from(*bytes.split_off_first()?);
+            } else {
+                open.push(index);
+            }
+            cuts.push(cut);
+            if bits & BELOW_IS_LEAF == 0 {
                 continue;
             }
-            nodes.push(Node { dimension: LEAF, split: 0.0, link: u16::from(kind) });
-            let Some(cut) = open.pop() else {
-                nodes.shrink_to_fit();
-                return Some(nodes);
+            let Some(waiting) = open.pop() else {
+                cuts.shrink_to_fit();
+                return Some(cuts);
             };
-            nodes[cut].link = nodes.len() as u16;
+            cuts[waiting].above = cuts.len() as u16;
         }
+        None
     }
 }
 
 /// 2^(-mean path length / expected path length), 0..1: near 1 is easily isolated, 0.5 is usual.
-fn isolation_score(trees: &VecDeque<Vec<Node>>, shingle: &[f32; SHINGLE]) -> f64 {
-    let total: f64 = trees.iter().map(|nodes| path_length(nodes, shingle)).sum();
+fn isolation_score(trees: &VecDeque<Vec<Cut>>, shingle: &[f32; SHINGLE]) -> f64 {
+    let total: f64 = trees.iter().map(|cuts| path_length(cuts, shingle)).sum();
     (-(total / trees.len() as f64) / average_path_length(SAMPLE as f64)).exp2()
 }
 
-fn path_length(nodes: &[Node], shingle: &[f32; SHINGLE]) -> f64 {
-    let (mut index, mut depth) = (0, 0.0);
-    while let Some(node) = nodes.get(index) {
-        if node.dimension == LEAF {
-            return depth + average_path_length(f64::from(node.link));
-        }
-        index = if shingle[usize::from(node.dimension)] <= node.split {
-            index + 1
-        } else {
-            usize::from(node.link)
-        };
+fn path_length(cuts: &[Cut], shingle: &[f32; SHINGLE]) -> f64 {
+    let (mut index, mut depth, mut points) = (0, 0.0, SAMPLE as u16);
+    while let Some(cut) = cuts.get(index) {
         depth += 1.0;
+        let is_below = shingle[usize::from(cut.dimension)] <= cut.split;
+        index = match (cut.below, cut.above) {
+            (FOLLOWS, _) if is_below => index + 1,
+            (leaf, _) if is_below => {
+                points = u16::from(leaf);
+                break;
+            }
+            (_, leaf) if leaf & LEAF != 0 => {
+                points = leaf & !LEAF;
+                break;
+            }
+            (_, above) => usize::from(above),
+        };
     }
-    depth
+    depth + average_path_length(f64::from(points))
 }
 
 /// Average path length of an unsuccessful search in a binary search tree of `n` points.
@@ -443,20 +482,22 @@ mod tests {
         let detector = IsolationForest::default();
         let good = fed(&detector, 300);
         assert!(detector.is_sound(&good));
-        let cut = good.trees[3].iter().position(|node| node.dimension != LEAF).unwrap();
-        let broken = |change: fn(&mut Node)| {
+        let cut = good.trees[3].iter().position(|cut| cut.below == FOLLOWS && cut.above & LEAF == 0).unwrap();
+        let broken = |change: fn(&mut Cut)| {
             let mut state = good.clone();
             change(&mut state.trees[3][cut]);
             !detector.is_sound(&state)
         };
-        assert!(broken(|node| node.link = 0), "back to the root");
-        assert!(broken(|node| node.link = 1), "the second child is the first");
-        assert!(broken(|node| node.link = 900), "beyond the end");
-        assert!(broken(|node| node.dimension = 7), "no such dimension");
-        assert!(broken(|node| node.split = f32::INFINITY));
+        assert!(broken(|cut| cut.above = 0), "back to the root");
+        assert!(broken(|cut| cut.above = 1), "the second child is the first");
+        assert!(broken(|cut| cut.above = 900), "beyond the end");
+        assert!(broken(|cut| cut.above = LEAF | 65), "a leaf with more than the sample");
+        assert!(broken(|cut| cut.below = 65), "a leaf with more than the sample");
+        assert!(broken(|cut| cut.dimension = 7), "no such dimension");
+        assert!(broken(|cut| cut.split = f32::INFINITY));
         let mut state = good.clone();
         state.trees[3].pop();
-        assert!(!detector.is_sound(&state), "ends with a cut or misses a child");
+        assert!(!detector.is_sound(&state), "misses a child");
         state.trees.pop_back();
         assert!(!detector.is_sound(&state), "too few trees");
         let long = ForestState { window: vec![0.0; WINDOW + 1].into(), ..good };

@@ -7,6 +7,7 @@
 //! `FORESHOCK_TEST_BLOWS` sets how often it strikes (the default is a short form), `FORESHOCK_TEST_SEED` how.
 //! `FORESHOCK_TEST_BROKER_RESTART` names a command that restarts the broker; it is then one of the blows.
 
+use std::io::Write;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -75,12 +76,42 @@ enum Blow {
     /// SIGSTOP until the group has given its partitions to others, then SIGCONT.
     Freeze,
     RestartBroker,
+    /// The disk that states are kept on fills up, and an engine is killed while it is full.
+    FillDisk,
+}
+
+/// A small disk of its own, where that is allowed.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &std::path::Path) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("the folder is writable");
+        let mut mount = Command::new("mount");
+        let status = mount.args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(at).status();
+        status.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).expect("the disk is there");
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    fn clear(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("it was filled");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
 }
 
 /// Two engines of one group.
 struct Fleet<'a> {
     rig: &'a Rig,
     engines: [Option<Child>; 2],
+    disk: Option<SmallDisk>,
 }
 
 impl Fleet<'_> {
@@ -129,12 +160,27 @@ impl Fleet<'_> {
                 std::thread::sleep(SESSION_TIMEOUT + Duration::from_secs(2));
                 self.signal(which, "-CONT");
             }
+            Blow::FillDisk => {
+                if let Some(disk) = &self.disk {
+                    disk.fill();
+                }
+                self.end(which, "-KILL");
+                self.start(which);
+                std::thread::sleep(Duration::from_secs(3));
+                if let Some(disk) = &self.disk {
+                    disk.clear();
+                }
+            }
             Blow::RestartBroker => {
                 let command = std::env::var("FORESHOCK_TEST_BROKER_RESTART").expect("asked for only then");
                 let status = Command::new("sh").args(["-c", &command]).status();
                 assert!(status.is_ok_and(|status| status.success()), "{command}");
             }
         }
+        self.revive();
+    }
+
+    fn revive(&mut self) {
         // What ends by itself, as a fenced engine does, is started again, as an init system would.
         for which in 0..2 {
             if self.engines[which].as_mut().is_none_or(|engine| engine.try_wait().is_ok_and(|e| e.is_some())) {
@@ -245,7 +291,11 @@ fn killed_engines_say_what_one_left_alone_would_say() {
     let scenario = Scenario::from_seed(seed, START_MS);
     let messages = scenario.shop().expect("a scenario is sound").step(scenario.end_ms);
 
-    let mut fleet = Fleet { rig: &rig, engines: [None, None] };
+    let disk = SmallDisk::mount(&rig.folder.path().join("state"));
+    if disk.is_none() {
+        eprintln!("no right to mount a small disk: none will be full");
+    }
+    let mut fleet = Fleet { rig: &rig, engines: [None, None], disk };
     fleet.start(0);
     fleet.start(1);
     let connection = kafka::ConnectionSettings::new(brokers());
@@ -270,7 +320,8 @@ fn killed_engines_say_what_one_left_alone_would_say() {
             if half > 0 {
                 continue;
             }
-            let blow = match dice.below(10) {
+            let blow = match dice.below(11) {
+                10 => Blow::FillDisk,
                 0..=3 => Blow::Kill,
                 4..=5 => Blow::KillBoth,
                 6..=7 => Blow::Stop,
@@ -282,6 +333,8 @@ fn killed_engines_say_what_one_left_alone_would_say() {
             fleet.strike(blow, which);
         }
     }
+
+    fleet.revive();
 
     let expected = decoded(&messages);
     let telemetry = rig.topic("telemetry");
@@ -316,4 +369,11 @@ fn killed_engines_say_what_one_left_alone_would_say() {
             first.map(|first| String::from_utf8_lossy(&said[first].payload).into_owned())
         );
     }
+    let log = |which| std::fs::read_to_string(rig.folder.path().join(format!("engine-{which}.log")));
+    let logs = log(0).expect("it ran") + &log(1).expect("it ran");
+    let told = |text: &str| logs.lines().filter(|line| line.contains(text)).count();
+    let (restored, cold) = (told("state taken up"), told("no state to go on from"));
+    eprintln!("{:6.1} s: {restored} states were taken up, {cold} learned anew", began.elapsed().as_secs_f32());
+    assert!(restored > 0, "nothing was restored, so nothing was shown");
+    assert_eq!(told("other outputs than were committed"), 0, "replays diverged");
 }

@@ -48,7 +48,8 @@ const SECRETS: [&str; 3] = ["access_key_id", "secret_access_key", "session_token
 ///
 /// Options: `endpoint` (default: AWS), `region`, `access_key_id`, `secret_access_key`, `session_token`, `allow_http` (default: `false`),
 /// `virtual_hosted_style_request`, `skip_signature`, `role_arn`, `role_session_name`, `web_identity_token_file`,
-/// `container_credentials_relative_uri`, `timeout` of a request (default: `300s`), each also with `aws_` before it. Without keys, those of the machine's role are used.
+/// `container_credentials_relative_uri`, `timeout` of a request (default: `300s`), each also with `aws_` before it.
+/// Without keys, those of the machine's role are used.
 pub struct ObjectStore {
     client: AmazonS3,
     /// `s3://bucket/prefix`, for people.
@@ -88,6 +89,9 @@ impl ObjectStore {
             Some("true") => true,
             Some(_) => return Err(problem(format!("the option {ALLOW_HTTP} is either true or false"))),
         };
+        if value_of("endpoint").is_some_and(|endpoint| endpoint.contains('@')) {
+            return Err(problem("keys do not belong into the endpoint; give them as options".to_owned()));
+        }
         let is_http = value_of("endpoint").is_some_and(|endpoint| !endpoint.starts_with("https://"));
         if is_http && !is_http_allowed {
             return Err(problem(format!(

@@ -73,6 +73,8 @@ fn mistakes_are_told_without_secrets() {
     check_refused("s3://bucket", &[("aws_access_key_id", "AKIDEXAMPLE")], "access_key_id is given twice");
     check_refused("s3://bucket", &[("endpoint", "http://localhost:9")], "set the option allow_http: true");
     check_refused("s3://bucket", &[("endpoint", "localhost:9")], "set the option allow_http: true");
+    let endpoint = ("endpoint", "https://AKIDEXAMPLE:wJalrXUtnFEMI@localhost:9");
+    check_refused("s3://bucket", &[endpoint], "do not belong into the endpoint");
     check_refused("s3://bucket", &[("allow_http", "yes")], "either true or false");
     check_refused("s3://bucket", &[("timeout", "soon")], "soon");
 }
