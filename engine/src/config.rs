@@ -326,7 +326,9 @@ impl Config {
             );
         }
         if self.state.location.as_deref().is_some_and(|location| location.trim().is_empty()) {
-            return Err("state.location: name a directory or s3://BUCKET/PREFIX, or null to keep nothing".to_owned());
+            return Err(
+                "state.location: name a directory or s3://BUCKET/PREFIX, or null to keep nothing".to_owned()
+            );
         }
         if self.state.snapshot_interval.ms() < 100 {
             return Err("state.snapshot_interval: must be at least 100ms".to_owned());

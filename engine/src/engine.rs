@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kafka::{
-    Checkpoints, ConnectionSettings, KafkaWorker, StartOffset, TaskFactory, TopicReader, TopicSpec, WorkerSettings,
-    WorkerState,
+    Checkpoints, ConnectionSettings, KafkaWorker, StartOffset, TaskFactory, TopicReader, TopicSpec,
+    WorkerSettings, WorkerState,
 };
 use model::OutputTopic;
 use pipeline::settings::Span;
@@ -246,11 +246,10 @@ fn checkpoints(config: &Config) -> anyhow::Result<Option<Checkpoints>> {
     let store = checkpoint::open(location, &state.options).context("state.location")?;
     let duration = |span: Span| Duration::from_millis(span.ms().unsigned_abs());
     Ok(Some(Checkpoints {
-        store: store.into(),
         interval: duration(state.snapshot_interval),
         keep: state.keep,
         warm_up: duration(state.warm_up),
-        config_digest: config.digest(),
+        ..Checkpoints::new(store.into(), config.digest())
     }))
 }
 

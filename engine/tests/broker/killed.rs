@@ -22,7 +22,7 @@ use super::{PATIENCE, Rig, brokers, foreshock, wait_until};
 
 const START_MS: i64 = 1_767_600_000_000;
 /// A frozen engine is out of its group after this long.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A record as it lies on a topic: key, headers, payload.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,7 +183,8 @@ impl Fleet<'_> {
     fn revive(&mut self) {
         // What ends by itself, as a fenced engine does, is started again, as an init system would.
         for which in 0..2 {
-            if self.engines[which].as_mut().is_none_or(|engine| engine.try_wait().is_ok_and(|e| e.is_some())) {
+            if self.engines[which].as_mut().is_none_or(|engine| engine.try_wait().is_ok_and(|e| e.is_some()))
+            {
                 self.start(which);
             }
         }
@@ -205,7 +206,7 @@ fn configure(rig: &Rig, which: usize) {
         match line {
             line if line.starts_with("kafka:") => lines.push(format!(
                 "kafka: {{ brokers: \"{}\", group: {}, instance: \"{which}\", start: earliest, epoch: 100ms, \
-                 properties: {{ session.timeout.ms: \"{}\", heartbeat.interval.ms: \"1000\" }} }}",
+                 properties: {{ group.instance.id: engine-{which}, session.timeout.ms: \"{}\", heartbeat.interval.ms: \"500\" }} }}",
                 brokers(),
                 rig.prefix,
                 SESSION_TIMEOUT.as_millis()
@@ -329,7 +330,11 @@ fn killed_engines_say_what_one_left_alone_would_say() {
                 _ => Blow::Freeze,
             };
             let which = dice.below(2) as usize;
-            eprintln!("{:6.1} s: blow {} of {blows}: {blow:?} {which}", began.elapsed().as_secs_f32(), round + 1);
+            eprintln!(
+                "{:6.1} s: blow {} of {blows}: {blow:?} {which}",
+                began.elapsed().as_secs_f32(),
+                round + 1
+            );
             fleet.strike(blow, which);
         }
     }
@@ -373,7 +378,10 @@ fn killed_engines_say_what_one_left_alone_would_say() {
     let logs = log(0).expect("it ran") + &log(1).expect("it ran");
     let told = |text: &str| logs.lines().filter(|line| line.contains(text)).count();
     let (restored, cold) = (told("state taken up"), told("no state to go on from"));
-    eprintln!("{:6.1} s: {restored} states were taken up, {cold} learned anew", began.elapsed().as_secs_f32());
+    eprintln!(
+        "{:6.1} s: {restored} states were taken up, {cold} learned anew",
+        began.elapsed().as_secs_f32()
+    );
     assert!(restored > 0, "nothing was restored, so nothing was shown");
     assert_eq!(told("other outputs than were committed"), 0, "replays diverged");
 }

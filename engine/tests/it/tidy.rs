@@ -52,6 +52,7 @@ fn crates_use_only_what_the_architecture_allows() {
         ("engine/crates/correlate", &["tokio", "rdkafka", "arrow-array", "pipeline"]),
         ("engine/crates/pipeline", &["tokio", "rdkafka", "kafka", "jiff", "rand"]),
         ("engine/crates/checkpoint", &["rdkafka", "kafka", "pipeline"]),
+        ("engine/crates/worker", &["rdkafka", "kafka", "tokio"]),
         ("engine/crates/replay", &["tokio", "rdkafka", "kafka"]),
         ("engine", &["rdkafka"]),
     ] {

@@ -10,25 +10,21 @@
 //! its thread, and no other crate sees an `rdkafka` type.
 
 mod client;
-mod counters;
 mod error;
+mod kafka_worker;
 mod lag;
 mod mock;
-mod progress;
 mod reader;
-mod recovery;
 mod settings;
 pub mod topics;
 mod transaction;
-mod worker;
 mod writer;
 
-pub use counters::{CounterValues, WorkerCounters};
+pub use ::worker::{Checkpoints, CounterValues, TaskFactory, WorkerCounters};
 pub use error::{Action, Error};
+pub use kafka_worker::{KafkaWorker, WorkerState};
 pub use mock::MockKafka;
-pub use progress::Checkpoints;
 pub use reader::{ReadRecord, TopicReader};
 pub use settings::{ConnectionSettings, Secret, Security, StartOffset, WorkerSettings};
 pub use topics::{TopicSpec, TopicState};
-pub use worker::{KafkaWorker, TaskFactory, WorkerState};
 pub use writer::{TopicWriter, WriteRecord};

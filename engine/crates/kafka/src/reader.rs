@@ -14,9 +14,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::Error;
 use crate::client::{LogContext, lone_consumer};
 use crate::error::Doing;
+use crate::kafka_worker::borrowed_headers;
 use crate::settings::{ConnectionSettings, Side, keep_known};
 use crate::topics;
-use crate::worker::borrowed_headers;
 
 /// A record with what only Kafka knows of it.
 #[derive(Clone, Copy, Debug)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use model::OutputTopic;
 use rdkafka::ClientConfig;
 use serde::Deserialize;
+use worker::Checkpoints;
 
 use crate::Error;
-use crate::progress::Checkpoints;
 
 /// Brokers, security, and any property of librdkafka.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]

@@ -8,37 +8,13 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use worker::{Failure, Sink, TopicPartition, Written};
 
 use crate::Error;
 use crate::client::{DeliveryContext, unreachable};
 use crate::error::Doing;
 use crate::settings::{WorkerSettings, setting_error};
-
-/// Why an epoch did not become visible.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// Abort the transaction, go back to the committed offsets, try again.
-    Abort(String),
-    /// This producer can do nothing more.
-    Stop(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Stop(error)
-    }
-}
-
-/// How a write was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
-    Queued {
-        waits: u64,
-    },
-    /// The record is larger than this client may send; nothing was written.
-    TooLarge,
-}
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// One blocking call; calls that end with a retriable error are repeated.
@@ -82,93 +58,9 @@ impl TransactionalProducer {
         }
     }
 
-    /// Writes into the epoch's transaction, which begins with its first record or offset. Waits while the queue is full.
-    pub(crate) fn write(&mut self, output: &Output) -> Result<Written, Failure> {
-        self.begin()?;
-        let topic = self.topics.get(&output.topic).ok_or(Error::NoTopicForOutput { output: output.topic })?;
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic).payload(&output.payload);
-        if !output.key.is_empty() {
-            record = record.key(&output.key);
-        }
-        if !output.headers.is_empty() {
-            record = record.headers(owned_headers(&output.headers));
-        }
-        let mut waits = 0;
-        loop {
-            let Err((error, refused)) = self.producer.send(record) else {
-                return Ok(Written::Queued { waits });
-            };
-            match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::QueueFull) => {
-                    // Back-pressure. Delivery reports free the queue, at the latest when records time out.
-                    waits += 1;
-                    self.producer.poll(Duration::from_millis(5));
-                    record = refused;
-                }
-                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
-                    return Ok(Written::TooLarge);
-                }
-                _ => return Err(self.failure(&error)),
-            }
-        }
-    }
-
-    /// Serves delivery reports.
-    pub(crate) fn poll(&self) {
-        self.producer.poll(Duration::ZERO);
-    }
-
-    /// Makes the epoch visible: the offsets and all that was written, or nothing of it.
-    pub(crate) fn commit(
-        &mut self,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
-    ) -> Result<(), Failure> {
-        self.begin()?;
-        let deadline = Instant::now() + self.settings.transaction_timeout;
-        self.flush(deadline)?;
-        self.retry(deadline, |producer| producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT))?;
-        self.retry(deadline, |producer| producer.commit_transaction(CALL_TIMEOUT))?;
-        self.open = false;
-        Ok(())
-    }
-
-    /// Drops the epoch. Brokers that do not answer are waited for until `give_up`, which is told how long that has been.
-    pub(crate) fn abort(&mut self, give_up: &dyn Fn(Duration) -> bool) -> Result<(), Error> {
-        if !self.open {
-            return Ok(());
-        }
-        let began = Instant::now();
-        let mut timeout = Duration::from_millis(200);
-        let mut told = Duration::ZERO;
-        while let Err(error) = self.producer.abort_transaction(timeout) {
-            // The call waits for purged records to be reported, and only this thread serves reports: so call again.
-            self.producer.poll(Duration::from_millis(10));
-            match self.classify(&error) {
-                Class::Fatal(stop) => return Err(stop),
-                _ if give_up(began.elapsed()) => {
-                    return Err(unreachable(
-                        &self.settings.connection,
-                        began.elapsed(),
-                        Some(error.to_string()),
-                    ));
-                }
-                _ => {}
-            }
-            if began.elapsed() > told + Duration::from_secs(10) {
-                told = began.elapsed();
-                tracing::warn!(worker = self.settings.name, %error, "waiting for kafka to abort an epoch");
-            }
-            timeout = CALL_TIMEOUT;
-        }
-        self.producer.context().take_refused();
-        self.open = false;
-        Ok(())
-    }
-
     /// Waits for all records to be acknowledged. rdkafka's own flush, which a commit begins with, serves reports for 100 ms
     /// at a time even if the last one comes at once; after this one it has nothing left to wait for.
-    fn flush(&self, deadline: Instant) -> Result<(), Failure> {
+    fn flush(&self, deadline: Instant) -> Result<(), Failure<Error>> {
         while let Err(error) = self.producer.flush(Duration::ZERO) {
             if Instant::now() > deadline {
                 return Err(self.failure(&error));
@@ -178,7 +70,7 @@ impl TransactionalProducer {
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<(), Failure> {
+    fn begin(&mut self) -> Result<(), Failure<Error>> {
         if !self.open {
             self.producer.begin_transaction().map_err(|error| self.failure(&error))?;
             self.open = true;
@@ -190,7 +82,7 @@ impl TransactionalProducer {
         &self,
         deadline: Instant,
         call: impl Fn(&BaseProducer<DeliveryContext>) -> Result<(), KafkaError>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Failure<Error>> {
         while let Err(error) = call(&self.producer) {
             self.producer.poll(Duration::ZERO);
             match self.classify(&error) {
@@ -202,7 +94,7 @@ impl TransactionalProducer {
     }
 
     /// What a failed call outside of a retry means.
-    fn failure(&self, error: &KafkaError) -> Failure {
+    fn failure(&self, error: &KafkaError) -> Failure<Error> {
         self.producer.poll(Duration::ZERO);
         if let Class::Fatal(stop) = self.classify(error) {
             return Failure::Stop(stop);
@@ -251,6 +143,98 @@ impl TransactionalProducer {
             }
             _ => Error::Fatal { reason },
         }
+    }
+}
+
+impl Sink for TransactionalProducer {
+    type Error = Error;
+    type Group = ConsumerGroupMetadata;
+
+    fn write(&mut self, output: &Output) -> Result<Written, Failure<Error>> {
+        self.begin()?;
+        let topic = self.topics.get(&output.topic).ok_or(Error::NoTopicForOutput { output: output.topic })?;
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).payload(&output.payload);
+        if !output.key.is_empty() {
+            record = record.key(&output.key);
+        }
+        if !output.headers.is_empty() {
+            record = record.headers(owned_headers(&output.headers));
+        }
+        let mut waits = 0;
+        loop {
+            let Err((error, refused)) = self.producer.send(record) else {
+                return Ok(Written::Queued { waits });
+            };
+            match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => {
+                    // Back-pressure. Delivery reports free the queue, at the latest when records time out.
+                    waits += 1;
+                    self.producer.poll(Duration::from_millis(5));
+                    record = refused;
+                }
+                Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
+                    return Ok(Written::TooLarge);
+                }
+                _ => return Err(self.failure(&error)),
+            }
+        }
+    }
+
+    fn poll(&mut self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    fn commit(
+        &mut self,
+        offsets: &[(TopicPartition, i64, String)],
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), Failure<Error>> {
+        let mut list = TopicPartitionList::new();
+        for ((topic, number), offset, metadata) in offsets {
+            let mut element = list.add_partition(topic, *number);
+            let set = element.set_offset(Offset::Offset(*offset));
+            set.map_err(Error::kafka("could not note an offset"))?;
+            element.set_metadata(metadata);
+        }
+        self.begin()?;
+        let deadline = Instant::now() + self.settings.transaction_timeout;
+        self.flush(deadline)?;
+        self.retry(deadline, |producer| producer.send_offsets_to_transaction(&list, group, CALL_TIMEOUT))?;
+        self.retry(deadline, |producer| producer.commit_transaction(CALL_TIMEOUT))?;
+        self.open = false;
+        Ok(())
+    }
+
+    fn abort(&mut self, give_up: &dyn Fn(Duration) -> bool) -> Result<(), Error> {
+        if !self.open {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let mut timeout = Duration::from_millis(200);
+        let mut told = Duration::ZERO;
+        while let Err(error) = self.producer.abort_transaction(timeout) {
+            // The call waits for purged records to be reported, and only this thread serves reports: so call again.
+            self.producer.poll(Duration::from_millis(10));
+            match self.classify(&error) {
+                Class::Fatal(stop) => return Err(stop),
+                _ if give_up(began.elapsed()) => {
+                    return Err(unreachable(
+                        &self.settings.connection,
+                        began.elapsed(),
+                        Some(error.to_string()),
+                    ));
+                }
+                _ => {}
+            }
+            if began.elapsed() > told + Duration::from_secs(10) {
+                told = began.elapsed();
+                tracing::warn!(worker = self.settings.name, %error, "waiting for kafka to abort an epoch");
+            }
+            timeout = CALL_TIMEOUT;
+        }
+        self.producer.context().take_refused();
+        self.open = false;
+        Ok(())
     }
 }
 

@@ -31,7 +31,6 @@ impl PartitionTask for AnalyseTask {
         }
     }
 
-
     fn snapshot(&self) -> Vec<StateSection> {
         self.analysis.snapshot()
     }

@@ -38,7 +38,5 @@ pub(crate) fn section<T: DeserializeOwned>(sections: &[StateSection], name: &str
 
 pub(crate) fn bytes_of<'a>(sections: &'a [StateSection], name: &str) -> Result<&'a [u8], InvalidState> {
     let section = sections.iter().find(|section| section.name == name);
-    section
-        .map(|section| section.bytes.as_slice())
-        .ok_or_else(|| InvalidState::new(name, "it is missing"))
+    section.map(|section| section.bytes.as_slice()).ok_or_else(|| InvalidState::new(name, "it is missing"))
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use checkpoint::{
     CheckpointManifest, OutputDigest, Snapshot, SnapshotName, SnapshotRef, SnapshotStore, StoreError,
@@ -15,31 +15,8 @@ use checkpoint::{
 use model::Output;
 use pipeline::PartitionTask;
 
+use crate::checkpoints::Checkpoints;
 use crate::counters::WorkerCounters;
-
-/// How the states of a worker's tasks are kept.
-#[derive(Clone)]
-pub struct Checkpoints {
-    pub store: Arc<dyn SnapshotStore>,
-    /// Between two snapshots of a partition.
-    pub interval: Duration,
-    /// Snapshots kept of each partition.
-    pub keep: usize,
-    /// A task without a snapshot first reads, muted, the records of this long before its committed offset.
-    pub warm_up: Duration,
-    /// Of all settings that have an influence on outputs: after a change, a replay may differ from what was committed.
-    pub config_digest: u64,
-}
-
-impl std::fmt::Debug for Checkpoints {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Checkpoints")
-            .field("interval", &self.interval)
-            .field("keep", &self.keep)
-            .field("warm_up", &self.warm_up)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A snapshot that manifests may name, and the outputs since.
 struct Begin {
@@ -61,20 +38,20 @@ pub(crate) struct Progress {
     expected: Option<OutputDigest>,
     begin: Option<Begin>,
     pending: Option<Pending>,
-    last_snapshot: Instant,
+    last_snapshot: Duration,
     /// Kafka's timestamp of the last record.
     time_ms: Option<i64>,
 }
 
 impl Progress {
-    pub(crate) fn new(checkpoints: &Checkpoints) -> Self {
+    pub(crate) fn new(checkpoints: &Checkpoints, now: Duration) -> Self {
         Self {
             checkpoints: checkpoints.clone(),
             muted_until: None,
             expected: None,
             begin: None,
             pending: None,
-            last_snapshot: Instant::now(),
+            last_snapshot: now,
             time_ms: None,
         }
     }
@@ -146,18 +123,19 @@ impl Progress {
         }
     }
 
-    pub(crate) fn is_due(&self) -> bool {
-        self.pending.is_none() && self.last_snapshot.elapsed() >= self.checkpoints.interval
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
+        self.pending.is_none() && now.saturating_sub(self.last_snapshot) >= self.checkpoints.interval
     }
 
-    /// Takes the task's state at `offset` and stores it on a thread of its own.
+    /// Takes the task's state, which is that before the record at the name's offset, and has it stored.
     pub(crate) fn begin_snapshot(
         &mut self,
         name: SnapshotName,
         task: &dyn PartitionTask,
+        now: &dyn Fn() -> Duration,
         counters: &WorkerCounters,
     ) {
-        let began = Instant::now();
+        let began = now();
         self.last_snapshot = began;
         let sections = task.snapshot();
         if sections.is_empty() {
@@ -170,7 +148,10 @@ impl Progress {
             config_digest: self.checkpoints.config_digest,
             sections,
         };
-        counters.snapshot_pause_us_last.store(began.elapsed().as_micros() as u64, Relaxed);
+        let pause = now().saturating_sub(began);
+        counters.snapshot_pause_us_last.store(pause.as_micros() as u64, Relaxed);
+        let bytes: usize = snapshot.sections.iter().map(|section| section.bytes.len()).sum();
+        counters.snapshot_bytes_last.store(bytes as u64, Relaxed);
         let (sender, stored) = channel();
         let (store, keep) = (Arc::clone(&self.checkpoints.store), self.checkpoints.keep);
         let protected = self.begin.as_ref().map(|begin| begin.name.to_string());
@@ -185,14 +166,14 @@ impl Progress {
             // Nobody waits any more if the partition was handed over.
             let _ = sender.send(result);
         };
-        match std::thread::Builder::new().name("snapshot".to_owned()).spawn(job) {
-            Ok(_) => {
+        match (self.checkpoints.run)(Box::new(job)) {
+            Ok(()) => {
                 let begin = Begin { name, digest: OutputDigest::default() };
                 self.pending = Some(Pending { begin, stored });
             }
             Err(error) => {
                 counters.snapshot_failures.fetch_add(1, Relaxed);
-                tracing::error!(%error, "no thread to store a snapshot");
+                tracing::error!(%error, "nothing to store a snapshot with");
             }
         }
     }

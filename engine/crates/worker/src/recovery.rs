@@ -8,58 +8,45 @@ use checkpoint::{
     StoreError,
 };
 use pipeline::PartitionTask;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::Error;
+use crate::broker::{Committed, Source, Start, TopicPartition};
+use crate::checkpoints::Checkpoints;
 use crate::counters::WorkerCounters;
-use crate::progress::{Checkpoints, Progress};
-use crate::settings::WorkerSettings;
+use crate::progress::Progress;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries of a store that does not answer, a second apart, before the state counts as lost.
 const STORE_TRIES: u32 = 10;
-
-/// The partition that is to be prepared.
-pub(crate) struct Place<'a, C: ConsumerContext> {
-    pub(crate) consumer: &'a BaseConsumer<C>,
-    pub(crate) settings: &'a WorkerSettings,
-    pub(crate) topic: &'a str,
-    pub(crate) number: i32,
-}
 
 pub(crate) struct Recovered {
     pub(crate) task: Box<dyn PartitionTask>,
     pub(crate) progress: Progress,
-    pub(crate) start: Offset,
+    pub(crate) start: Start,
 }
 
 /// Makes the task of a partition and takes up the state that belongs to the committed offset, or the nearest one before.
-pub(crate) fn recover<C: ConsumerContext>(
+pub(crate) fn recover<S: Source>(
     checkpoints: &Checkpoints,
-    place: &Place<'_, C>,
-    committed: Offset,
-    metadata: &str,
+    source: &mut S,
+    group: &str,
+    key: &TopicPartition,
+    committed: &Committed,
     make: &mut dyn FnMut() -> Box<dyn PartitionTask>,
     counters: &WorkerCounters,
-) -> Result<Recovered, Error> {
-    let progress = Progress::new(checkpoints);
-    let Offset::Offset(committed) = committed else {
-        return Ok(Recovered { task: make(), progress, start: committed });
+) -> Result<Recovered, S::Error> {
+    let progress = Progress::new(checkpoints, source.now());
+    let Some(offset) = committed.offset else {
+        return Ok(Recovered { task: make(), progress, start: Start::Configured });
     };
-    let (topic, partition) = (place.topic, place.number);
-    let manifest = CheckpointManifest::from_metadata(metadata).unwrap_or_else(|error| {
+    let (topic, partition) = (key.0.as_str(), key.1);
+    let manifest = CheckpointManifest::from_metadata(&committed.metadata).unwrap_or_else(|error| {
         tracing::warn!(%error, topic, partition, "what was committed with the offset cannot be read");
         None
     });
-    let (low, _) = place
-        .consumer
-        .fetch_watermarks(topic, partition, TIMEOUT)
-        .map_err(Error::kafka("could not ask for the earliest offset"))?;
+    let low_watermark = source.low_watermark(key)?;
     let store = checkpoints.store.as_ref();
-    let listed = SnapshotName::new(&place.settings.group, topic, partition, 0, 0)
+    let listed = SnapshotName::new(group, topic, partition, 0, 0)
         .map_err(|error| error.to_string())
-        .and_then(|name| patiently(|| store.list(&name.folder())).map_err(|error| error.to_string()));
+        .and_then(|name| patiently(source, || store.list(&name.folder())).map_err(|error| error.to_string()));
     let stored = listed.unwrap_or_else(|error| {
         tracing::error!(%error, topic, partition, "the stored states could not be listed");
         Vec::new()
@@ -68,24 +55,24 @@ pub(crate) fn recover<C: ConsumerContext>(
         stored.iter().filter_map(|stored| stored.name.parse().ok()).collect();
     loop {
         let input = RecoveryInput {
-            group: &place.settings.group,
+            group,
             topic,
             partition,
-            committed_offset: Some(committed),
+            committed_offset: Some(offset),
             manifest: manifest.as_ref(),
             config_digest: checkpoints.config_digest,
-            low_watermark: low,
+            low_watermark,
             snapshots: &available,
             start: StartPosition::Earliest,
         };
         match checkpoint::plan(&input) {
             RecoveryPlan::Restore { snapshot, replay_from, unmute_at, compare } => {
-                match restored(store, &snapshot, make) {
+                match restored(source, store, &snapshot, make) {
                     Ok(task) => {
                         counters.restores.fetch_add(1, Relaxed);
                         tracing::info!(topic, partition, replay_from, unmute_at, "state taken up");
                         let progress = progress.restored(snapshot, unmute_at, compare);
-                        return Ok(Recovered { task, progress, start: Offset::Offset(replay_from) });
+                        return Ok(Recovered { task, progress, start: Start::At(replay_from) });
                     }
                     Err(reason) => {
                         tracing::error!(topic, partition, %snapshot, reason, "a stored state is of no use");
@@ -94,27 +81,28 @@ pub(crate) fn recover<C: ConsumerContext>(
                 }
             }
             RecoveryPlan::Fresh { .. } => {
-                return Ok(Recovered { task: make(), progress, start: Offset::Offset(committed) });
+                return Ok(Recovered { task: make(), progress, start: Start::At(offset) });
             }
             RecoveryPlan::WarmUp { unmute_at, reason } => {
                 counters.cold_starts.fetch_add(1, Relaxed);
                 let time_ms = manifest.as_ref().and_then(|manifest| manifest.time_ms);
-                let from = warm_up_from(place, checkpoints.warm_up, time_ms).unwrap_or(unmute_at);
-                let from = from.clamp(low.min(unmute_at), unmute_at);
+                let from = warm_up_from(source, key, checkpoints.warm_up, time_ms).unwrap_or(unmute_at);
+                let from = from.clamp(low_watermark.min(unmute_at), unmute_at);
                 tracing::warn!(topic, partition, %reason, from, unmute_at, "no state to go on from, learning anew");
                 let progress = progress.muted_until(unmute_at);
-                return Ok(Recovered { task: make(), progress, start: Offset::Offset(from) });
+                return Ok(Recovered { task: make(), progress, start: Start::At(from) });
             }
         }
     }
 }
 
-fn restored(
+fn restored<S: Source>(
+    source: &S,
     store: &dyn SnapshotStore,
     name: &SnapshotName,
     make: &mut dyn FnMut() -> Box<dyn PartitionTask>,
 ) -> Result<Box<dyn PartitionTask>, String> {
-    let bytes = patiently(|| store.get(&name.to_string())).map_err(|error| error.to_string())?;
+    let bytes = patiently(source, || store.get(&name.to_string())).map_err(|error| error.to_string())?;
     let snapshot = Snapshot::from_bytes(&bytes).map_err(|error| error.to_string())?;
     let found = (snapshot.topic.as_str(), snapshot.partition, snapshot.offset);
     if found != (name.topic(), name.partition(), name.offset()) {
@@ -125,29 +113,25 @@ fn restored(
     Ok(task)
 }
 
-/// The first offset of the time before the last record's, if Kafka can tell.
-fn warm_up_from<C: ConsumerContext>(
-    place: &Place<'_, C>,
+/// The first offset of the time before the last record's, if it can be told.
+fn warm_up_from<S: Source>(
+    source: &mut S,
+    key: &TopicPartition,
     warm_up: Duration,
     time_ms: Option<i64>,
 ) -> Option<i64> {
     let warm_up_ms = i64::try_from(warm_up.as_millis()).ok().filter(|ms| *ms > 0)?;
-    let from_ms = time_ms?.saturating_sub(warm_up_ms).max(0);
-    let mut asked = TopicPartitionList::new();
-    asked.add_partition_offset(place.topic, place.number, Offset::Offset(from_ms)).ok()?;
-    let found = place.consumer.offsets_for_times(asked, TIMEOUT).ok()?;
-    let offset = found.elements().first()?.offset();
-    offset.to_raw().filter(|offset| *offset >= 0)
+    source.offset_at(key, time_ms?.saturating_sub(warm_up_ms).max(0))
 }
 
-fn patiently<T>(call: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+fn patiently<T>(source: &impl Source, call: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let mut tries_left = STORE_TRIES;
     loop {
         match call() {
             Err(error) if error.is_transient() && tries_left > 1 => {
                 tries_left -= 1;
                 tracing::warn!(%error, "the store of states does not answer, trying again");
-                std::thread::sleep(Duration::from_secs(1));
+                source.pause(Duration::from_secs(1));
             }
             result => return result,
         }

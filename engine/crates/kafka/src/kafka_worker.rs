@@ -1,0 +1,430 @@
+//! One thread that reads partitions from Kafka and runs a [`Driver`] over them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use model::SourceRecord;
+use rdkafka::Message;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use worker::{
+    Change, Committed, Driver, DriverSettings, Failure, Sink, Source, Start, TaskFactory, TopicPartition,
+    WorkerCounters,
+};
+
+use crate::client::{LogContext, log};
+use crate::error::Doing;
+use crate::lag::Ends;
+use crate::settings::{WorkerSettings, setting_error};
+use crate::transaction::TransactionalProducer;
+use crate::{Action, Error};
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// Connecting, or waiting for the group's first answer.
+    Starting,
+    /// Has its partitions, which may be none.
+    Ready,
+    Stopped,
+    /// `KafkaWorker::join` says why.
+    Failed,
+}
+
+/// A running worker. Dropping it stops it and waits.
+pub struct KafkaWorker {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+struct Shared {
+    stop: Arc<AtomicBool>,
+    state: AtomicU8,
+    counters: Arc<WorkerCounters>,
+}
+
+impl Shared {
+    fn set_state(&self, state: WorkerState) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+}
+
+impl KafkaWorker {
+    /// Checks the settings and starts the thread; it connects by itself. Errors from then on come from [`join`](Self::join).
+    pub fn start(settings: WorkerSettings, tasks: TaskFactory) -> Result<KafkaWorker, Error> {
+        settings.validate()?;
+        let shared = Arc::new(Shared {
+            stop: Arc::new(AtomicBool::new(false)),
+            state: AtomicU8::new(WorkerState::Starting as u8),
+            counters: Arc::new(WorkerCounters::default()),
+        });
+        let context = WorkerContext {
+            log: LogContext::default(),
+            changes: Mutex::new(Vec::new()),
+            ends: Mutex::new(None),
+            closing: AtomicBool::new(false),
+        };
+        let consumer = settings.consumer_config()?.create_with_context(context).map_err(setting_error)?;
+        let producer = TransactionalProducer::new(&settings)?;
+        let name = settings.name.clone();
+        let thread_shared = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || run_to_end(settings, &thread_shared, tasks, consumer, producer))
+            .map_err(|source| Error::Thread { name, source })?;
+        Ok(KafkaWorker { shared, thread: Some(thread) })
+    }
+
+    pub fn state(&self) -> WorkerState {
+        match self.shared.state.load(Ordering::Acquire) {
+            state if state == WorkerState::Ready as u8 => WorkerState::Ready,
+            state if state == WorkerState::Stopped as u8 => WorkerState::Stopped,
+            state if state == WorkerState::Failed as u8 => WorkerState::Failed,
+            _ => WorkerState::Starting,
+        }
+    }
+
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.shared.counters
+    }
+
+    /// Asks the worker to commit its epoch, leave the group and end. Does not wait.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether the thread has ended, by itself or by request.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for the end, which does not come before [`stop`](Self::stop) or an error.
+    pub fn join(mut self) -> Result<(), Error> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(Error::TaskPanicked),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for KafkaWorker {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Queues rebalances so that the worker answers them between two records, where it can commit.
+struct WorkerContext {
+    log: LogContext,
+    changes: Mutex<Vec<Change>>,
+    /// The newest that the worker has not looked at yet.
+    ends: Mutex<Option<Ends>>,
+    closing: AtomicBool,
+}
+
+impl WorkerContext {
+    fn changes(&self) -> MutexGuard<'_, Vec<Change>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Option<Ends>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for WorkerContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        *self.ends() = Some(Ends::of(&statistics));
+    }
+}
+
+impl ConsumerContext for WorkerContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = copy(list);
+        // Kept as plain values: a list of librdkafka's must not outlive its consumer.
+        let change = match kind {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assign(partitions),
+            _ if consumer.assignment_lost() => Change::Lost(partitions),
+            _ => Change::Revoke(partitions),
+        };
+        if self.closing.load(Ordering::Acquire) {
+            // The worker has committed and left; librdkafka only waits for the answer.
+            answer(consumer, &change, &[]);
+            return;
+        }
+        self.changes().push(change);
+    }
+}
+
+fn copy(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
+/// Tells librdkafka that a change was taken note of, as it must be for every one. Partitions that are not in `starts`
+/// are read from their committed offsets.
+fn answer(consumer: &BaseConsumer<WorkerContext>, change: &Change, starts: &[(TopicPartition, Start)]) {
+    let (Change::Assign(keys) | Change::Revoke(keys) | Change::Lost(keys)) = change;
+    let mut list = listed(keys);
+    for ((topic, number), start) in starts {
+        let Start::At(offset) = start else { continue };
+        if let Err(error) = list.set_partition_offset(topic, *number, Offset::Offset(*offset)) {
+            tracing::warn!(%error, topic, number, "could not set where to start");
+        }
+    }
+    let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+    let result = match change {
+        Change::Assign(_) if cooperative => consumer.incremental_assign(&list),
+        Change::Assign(_) => consumer.assign(&list),
+        _ if cooperative => consumer.incremental_unassign(&list),
+        _ => consumer.unassign(),
+    };
+    if let Err(error) = result {
+        tracing::warn!(%error, ?change, "could not answer a rebalance");
+    }
+}
+
+/// A member of a consumer group, as the worker sees it.
+struct KafkaSource {
+    settings: WorkerSettings,
+    consumer: BaseConsumer<WorkerContext>,
+    stop: Arc<AtomicBool>,
+    began: Instant,
+}
+
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a worker that is to stop waits for brokers that do not answer.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Source for KafkaSource {
+    type Error = Error;
+    type Group = ConsumerGroupMetadata;
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn pause(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        take: &mut dyn FnMut(SourceRecord<'_>, Option<i64>) -> Result<(), Failure<Error>>,
+    ) -> Result<bool, Failure<Error>> {
+        match self.consumer.poll(timeout) {
+            Some(Ok(message)) => {
+                let headers = borrowed_headers(&message);
+                let record = SourceRecord {
+                    topic: message.topic(),
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    key: message.key(),
+                    headers: &headers,
+                    payload: message.payload().unwrap_or_default(),
+                };
+                take(record, message.timestamp().to_millis()).map(|()| true)
+            }
+            Some(Err(error)) => consume_error(&self.settings, &error).map_err(Failure::Stop).map(|()| false),
+            None => Ok(false),
+        }
+    }
+
+    fn changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut *self.consumer.context().changes())
+    }
+
+    fn answer(&mut self, change: &Change, starts: &[(TopicPartition, Start)]) {
+        answer(&self.consumer, change, starts);
+    }
+
+    fn committed(&mut self, keys: &[TopicPartition]) -> Result<Vec<Committed>, Error> {
+        let mut tries_left = 30;
+        loop {
+            match self.consumer.committed_offsets(listed(keys), OFFSETS_TIMEOUT) {
+                Ok(list) => {
+                    let committed = |(topic, number): &TopicPartition| {
+                        let found = list.find_partition(topic, *number);
+                        let metadata = found.as_ref().map(|element| element.metadata().to_owned());
+                        let offset = found.and_then(|element| match element.offset() {
+                            Offset::Offset(offset) => Some(offset),
+                            _ => None,
+                        });
+                        Committed { offset, metadata: metadata.unwrap_or_default() }
+                    };
+                    return Ok(keys.iter().map(committed).collect());
+                }
+                Err(error) if tries_left > 0 && !self.stop.load(Ordering::Acquire) => {
+                    tries_left -= 1;
+                    tracing::warn!(worker = self.settings.name, %error, "could not read the committed offsets, trying again");
+                    self.pause(Duration::from_secs(1));
+                }
+                Err(source) => {
+                    return Err(Error::Kafka { doing: "could not read the committed offsets", source });
+                }
+            }
+        }
+    }
+
+    fn low_watermark(&mut self, (topic, number): &TopicPartition) -> Result<i64, Error> {
+        let found = self.consumer.fetch_watermarks(topic, *number, OFFSETS_TIMEOUT);
+        found.map(|(low, _)| low).map_err(Error::kafka("could not ask for the earliest offset"))
+    }
+
+    fn offset_at(&mut self, (topic, number): &TopicPartition, time_ms: i64) -> Option<i64> {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_offset(topic, *number, Offset::Offset(time_ms)).ok()?;
+        let found = self.consumer.offsets_for_times(asked, OFFSETS_TIMEOUT).ok()?;
+        let offset = found.elements().first()?.offset();
+        offset.to_raw().filter(|offset| *offset >= 0)
+    }
+
+    fn seek(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), Error> {
+        let mut target = TopicPartitionList::new();
+        for ((topic, number), start) in starts {
+            let offset = match start {
+                Start::At(offset) => Offset::Offset(*offset),
+                Start::Configured => Offset::Beginning,
+            };
+            target
+                .add_partition_offset(topic, *number, offset)
+                .map_err(Error::kafka("could not note an offset"))?;
+        }
+        let sought = self.consumer.seek_partitions(target, OFFSETS_TIMEOUT);
+        let sought = sought.map_err(Error::kafka("could not go back to the committed offsets"))?;
+        for element in sought.elements() {
+            element.error().map_err(Error::kafka("could not go back to the committed offset"))?;
+        }
+        Ok(())
+    }
+
+    fn group(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
+    fn lag(&mut self, positions: &[(&str, i32, Option<i64>)]) -> Option<i64> {
+        let ends = self.consumer.context().ends().take()?;
+        let lags = positions.iter().map(|(topic, number, position)| ends.lag(topic, *number, *position));
+        Some(lags.sum::<Option<i64>>().unwrap_or(-1))
+    }
+
+    fn forget_lag(&mut self) {
+        self.consumer.context().ends().take();
+    }
+}
+
+fn listed(keys: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (topic, number) in keys {
+        list.add_partition(topic, *number);
+    }
+    list
+}
+
+/// Subscribes and runs until it is asked to stop or cannot go on.
+fn run_to_end(
+    settings: WorkerSettings,
+    shared: &Shared,
+    tasks: TaskFactory,
+    consumer: BaseConsumer<WorkerContext>,
+    producer: TransactionalProducer,
+) -> Result<(), Error> {
+    let stopping = || shared.stop.load(Ordering::Acquire);
+    let driver_settings = DriverSettings {
+        name: settings.name.clone(),
+        group: settings.group.clone(),
+        epoch: settings.epoch,
+        stop_patience: STOP_PATIENCE,
+        checkpoints: settings.checkpoints.clone(),
+    };
+    let name = settings.name.clone();
+    let source = KafkaSource { settings, consumer, stop: Arc::clone(&shared.stop), began: Instant::now() };
+    let (counters, stop) = (Arc::clone(&shared.counters), Arc::clone(&shared.stop));
+    let mut driver = Driver::new(driver_settings, tasks, source, producer, counters, stop);
+    let run = || {
+        if let Err(error) = driver.sink().init(&stopping) {
+            return if stopping() { Ok(()) } else { Err(error) };
+        }
+        driver.source().subscribe()?;
+        while !stopping() {
+            driver.turn()?;
+            if driver.has_answered() {
+                shared.set_state(WorkerState::Ready);
+            }
+        }
+        driver.finish()
+    };
+    let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Error::TaskPanicked));
+    if result.is_err() {
+        // Best effort: an open transaction holds back every reader until it times out.
+        let _ = driver.sink().abort(&|waited| waited > STOP_PATIENCE);
+    }
+    let source = driver.source();
+    source.consumer.context().closing.store(true, Ordering::Release);
+    for change in source.changes() {
+        source.answer(&change, &[]);
+    }
+    drop(driver);
+    match &result {
+        Ok(()) => shared.set_state(WorkerState::Stopped),
+        Err(error) => {
+            let retry = error.action() == Action::Retry;
+            tracing::error!(worker = name, %error, retry, "worker failed");
+            shared.set_state(WorkerState::Failed);
+        }
+    }
+    result
+}
+
+impl KafkaSource {
+    fn subscribe(&self) -> Result<(), Error> {
+        let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
+        self.consumer.subscribe(&topics).map_err(Error::kafka("could not subscribe"))?;
+        let (worker, group) = (&self.settings.name, &self.settings.group);
+        tracing::info!(worker, group, ?topics, "worker subscribed");
+        Ok(())
+    }
+}
+
+pub(crate) fn borrowed_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, &'m [u8])> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect()
+}
+
+/// librdkafka recovers from most errors by itself; only those that it cannot recover from end the worker.
+fn consume_error(settings: &WorkerSettings, error: &KafkaError) -> Result<(), Error> {
+    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+    if let Some(refused) = Error::from_refusal(code, Doing::Reading(&settings.topics.join("`, `"))) {
+        return Err(refused);
+    }
+    if let KafkaError::MessageConsumptionFatal(code) = error {
+        let reason = code.to_string();
+        return Err(match code {
+            RDKafkaErrorCode::FencedInstanceId => Error::InstanceFenced { reason },
+            _ => Error::Fatal { reason },
+        });
+    }
+    tracing::warn!(worker = settings.name, %error, "kafka consumer error, librdkafka goes on by itself");
+    Ok(())
+}

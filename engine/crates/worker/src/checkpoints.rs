@@ -1,0 +1,50 @@
+//! How the states of a worker's tasks are kept.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkpoint::SnapshotStore;
+
+/// Work that no record waits for.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Clone)]
+pub struct Checkpoints {
+    pub store: Arc<dyn SnapshotStore>,
+    /// Between two snapshots of a partition.
+    pub interval: Duration,
+    /// Snapshots kept of each partition.
+    pub keep: usize,
+    /// A task without a snapshot first reads, muted, the records of this long before its committed offset.
+    pub warm_up: Duration,
+    /// Of all settings that have an influence on outputs: after a change, a replay may differ from what was committed.
+    pub config_digest: u64,
+    /// Runs the storing of a snapshot beside the worker.
+    pub run: Arc<dyn Fn(Job) -> io::Result<()> + Send + Sync>,
+}
+
+impl Checkpoints {
+    /// Every minute, three of each partition, two hours of warm-up, and a thread for each snapshot.
+    pub fn new(store: Arc<dyn SnapshotStore>, config_digest: u64) -> Self {
+        let run = |job| std::thread::Builder::new().name("snapshot".to_owned()).spawn(job).map(drop);
+        Self {
+            store,
+            interval: Duration::from_secs(60),
+            keep: 3,
+            warm_up: Duration::from_secs(7200),
+            config_digest,
+            run: Arc::new(run),
+        }
+    }
+}
+
+impl std::fmt::Debug for Checkpoints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoints")
+            .field("interval", &self.interval)
+            .field("keep", &self.keep)
+            .field("warm_up", &self.warm_up)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,502 @@
+//! The loop of a worker: take what comes, end epochs, answer rebalances, go back after a failure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use checkpoint::SnapshotName;
+use model::{Output, OutputTopic, SourceRecord};
+use pipeline::PartitionTask;
+
+use crate::broker::{Change, Failure, Sink, Source, Start, TopicPartition, Written};
+use crate::checkpoints::Checkpoints;
+use crate::counters::WorkerCounters;
+use crate::progress::Progress;
+use crate::recovery::recover;
+
+/// Builds the task of a partition: on assignment, and again after an aborted epoch.
+pub type TaskFactory = Box<dyn FnMut(&str, i32) -> Box<dyn PartitionTask> + Send>;
+
+#[derive(Clone, Debug)]
+pub struct DriverSettings {
+    /// Stands in the log.
+    pub name: String,
+    pub group: String,
+    /// How long records are gathered before they are committed.
+    pub epoch: Duration,
+    /// How long a worker that is to stop waits for what does not answer.
+    pub stop_patience: Duration,
+    /// Where the states of tasks are kept; without, a task begins anew with each owner.
+    pub checkpoints: Option<Checkpoints>,
+}
+
+/// What the worker knows of a partition that it owns.
+struct Partition {
+    task: Box<dyn PartitionTask>,
+    /// The offset of the first record since the assignment: where to go back to while nothing is committed.
+    first: Option<i64>,
+    /// The offset behind the last record of this epoch; none if it had no record.
+    next: Option<i64>,
+    /// The offset behind the last record since the assignment, whether committed or not.
+    position: Option<i64>,
+    /// Where states are kept.
+    progress: Option<Progress>,
+}
+
+/// The partitions of a worker, in order. Found by the name of a topic without a copy of it, since every record asks.
+#[derive(Default)]
+struct Owned(BTreeMap<String, BTreeMap<i32, Partition>>);
+
+impl Owned {
+    fn get_mut(&mut self, topic: &str, number: i32) -> Option<&mut Partition> {
+        self.0.get_mut(topic)?.get_mut(&number)
+    }
+
+    fn contains(&self, (topic, number): &TopicPartition) -> bool {
+        self.0.get(topic).is_some_and(|partitions| partitions.contains_key(number))
+    }
+
+    fn insert(&mut self, topic: &str, number: i32, partition: Partition) {
+        self.0.entry(topic.to_owned()).or_default().insert(number, partition);
+    }
+
+    fn remove(&mut self, (topic, number): &TopicPartition) {
+        if let Some(partitions) = self.0.get_mut(topic) {
+            partitions.remove(number);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.values().map(BTreeMap::len).sum()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, i32, &Partition)> {
+        self.0.iter().flat_map(|(topic, partitions)| {
+            partitions.iter().map(|(number, partition)| (topic.as_str(), *number, partition))
+        })
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = (&str, i32, &mut Partition)> {
+        self.0.iter_mut().flat_map(|(topic, partitions)| {
+            partitions.iter_mut().map(|(number, partition)| (topic.as_str(), *number, partition))
+        })
+    }
+}
+
+/// Runs tasks between a source and a sink. All of it happens in [`turn`](Self::turn), on the caller's thread.
+pub struct Driver<S, K> {
+    settings: DriverSettings,
+    counters: Arc<WorkerCounters>,
+    /// Asks the worker to end; waits are then cut short.
+    stop: Arc<AtomicBool>,
+    tasks: TaskFactory,
+    partitions: Owned,
+    source: S,
+    sink: K,
+    /// Reused from record to record.
+    outputs: Vec<Output>,
+    epoch: u64,
+    epoch_began: Duration,
+    aborts_in_a_row: u32,
+    answered: bool,
+}
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_millis(3200);
+const POLL_MAX: Duration = Duration::from_millis(100);
+
+impl<S, K> Driver<S, K>
+where
+    S: Source,
+    K: Sink<Error = S::Error, Group = S::Group>,
+{
+    pub fn new(
+        settings: DriverSettings,
+        tasks: TaskFactory,
+        source: S,
+        sink: K,
+        counters: Arc<WorkerCounters>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let epoch_began = source.now();
+        Self {
+            settings,
+            counters,
+            stop,
+            tasks,
+            partitions: Owned::default(),
+            source,
+            sink,
+            outputs: Vec::new(),
+            epoch: 0,
+            epoch_began,
+            aborts_in_a_row: 0,
+            answered: false,
+        }
+    }
+
+    /// Whether the group has given this worker its partitions, which may be none.
+    pub fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    pub fn source(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    pub fn sink(&mut self) -> &mut K {
+        &mut self.sink
+    }
+
+    /// Polls once, takes what comes, and ends the epoch when it is time.
+    pub fn turn(&mut self) -> Result<(), S::Error> {
+        let left = self.settings.epoch.saturating_sub(self.epoch_age());
+        self.step(left.min(POLL_MAX))?;
+        if self.epoch_age() >= self.settings.epoch {
+            self.end_epoch()?;
+        }
+        Ok(())
+    }
+
+    /// Commits the last epoch. One that cannot be committed now is read again by the next owner.
+    pub fn finish(&mut self) -> Result<(), S::Error> {
+        self.commit(&|_, _| true).or_else(|failure| self.abort_after(failure))
+    }
+
+    fn epoch_age(&self) -> Duration {
+        self.source.now().saturating_sub(self.epoch_began)
+    }
+
+    fn step(&mut self, timeout: Duration) -> Result<(), S::Error> {
+        let Self { source, sink, partitions, outputs, counters, .. } = self;
+        let polled = source.poll(timeout, &mut |record, time_ms| {
+            process(record, time_ms, partitions, sink, outputs, counters)
+        });
+        match polled {
+            Ok(true) => {}
+            Ok(false) => self.sink.poll(),
+            Err(failure) => self.recover(failure)?,
+        }
+        for change in self.source.changes() {
+            self.take(&change)?;
+        }
+        self.note_lag();
+        Ok(())
+    }
+
+    fn note_lag(&mut self) {
+        let positions: Vec<(&str, i32, Option<i64>)> = self
+            .partitions
+            .iter()
+            .map(|(topic, number, partition)| (topic, number, partition.position))
+            .collect();
+        if let Some(lag) = self.source.lag(&positions) {
+            self.counters.lag_records.store(lag, Ordering::Relaxed);
+        }
+    }
+
+    fn forget_lag(&mut self) {
+        self.source.forget_lag();
+        let lag = if self.partitions.len() == 0 { 0 } else { -1 };
+        self.counters.lag_records.store(lag, Ordering::Relaxed);
+    }
+
+    fn take(&mut self, change: &Change) -> Result<(), S::Error> {
+        match change {
+            Change::Assign(keys) => {
+                let mut starts = Vec::with_capacity(keys.len());
+                for (key, partition, start) in self.prepare(keys)? {
+                    self.partitions.insert(&key.0, key.1, partition);
+                    starts.push((key, start));
+                }
+                self.source.answer(change, &starts);
+            }
+            Change::Revoke(keys) => {
+                let is_last = |topic: &str, number| keys.iter().any(|(t, n)| t == topic && *n == number);
+                let kept = self.commit(&is_last).or_else(|failure| self.abort_after(failure));
+                self.give_up(keys, change, kept)?;
+            }
+            Change::Lost(keys) => {
+                let kept = self.abort("the partitions were lost to the group");
+                self.give_up(keys, change, kept)?;
+            }
+        }
+        self.forget_lag();
+        self.answered = true;
+        let count = self.partitions.len();
+        self.counters.partitions.store(count as u64, Ordering::Relaxed);
+        tracing::info!(worker = self.settings.name, ?change, owned = count, "partitions changed");
+        Ok(())
+    }
+
+    fn give_up(
+        &mut self,
+        keys: &[TopicPartition],
+        change: &Change,
+        kept: Result<(), S::Error>,
+    ) -> Result<(), S::Error> {
+        let dirty = self.dirty();
+        for key in keys {
+            self.partitions.remove(key);
+        }
+        self.source.answer(change, &[]);
+        kept?;
+        self.rewind(&dirty)
+    }
+
+    fn end_epoch(&mut self) -> Result<(), S::Error> {
+        match self.commit(&|_, _| false) {
+            Ok(()) => Ok(()),
+            Err(failure) => self.recover(failure),
+        }
+    }
+
+    /// Commits what the epoch has. Does nothing if it has no record. Where it `is_last` before a hand-over it ends with a
+    /// snapshot, so that the next owner has nothing to replay.
+    fn commit(&mut self, is_last: &dyn Fn(&str, i32) -> bool) -> Result<(), Failure<S::Error>> {
+        let Self { source, sink, partitions, counters, settings, epoch, .. } = self;
+        self.epoch_began = source.now();
+        let began = self.epoch_began;
+        let epoch_now = *epoch + 1;
+        let mut offsets = Vec::new();
+        for (topic, number, partition) in partitions.iter_mut() {
+            let Some(next) = partition.next else { continue };
+            let mut metadata = String::new();
+            if let Some(progress) = &mut partition.progress {
+                let last = is_last(topic, number);
+                progress.settle(counters);
+                if last {
+                    progress.wait(settings.stop_patience, counters);
+                }
+                if last || progress.is_due(source.now()) {
+                    match SnapshotName::new(&settings.group, topic, number, next, epoch_now) {
+                        Ok(name) => {
+                            let task = partition.task.as_ref();
+                            progress.begin_snapshot(name, task, &|| source.now(), counters);
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "no snapshot can be stored; use a shorter name for the group");
+                        }
+                    }
+                }
+                if last {
+                    progress.wait(settings.stop_patience, counters);
+                }
+                metadata = progress.manifest(epoch_now).to_metadata();
+            }
+            offsets.push(((topic.to_owned(), number), next, metadata));
+        }
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let Some(group) = source.group() else {
+            return Err(Failure::Abort("the consumer is in no group".to_owned()));
+        };
+        sink.commit(&offsets, &group)?;
+        *epoch = epoch_now;
+        self.aborts_in_a_row = 0;
+        for (_, _, partition) in partitions.iter_mut() {
+            partition.next = None;
+        }
+        counters.committed(source.now().saturating_sub(began));
+        self.epoch_began = source.now();
+        Ok(())
+    }
+
+    /// Gives up the epoch and goes back to where the last one ended.
+    fn recover(&mut self, failure: Failure<S::Error>) -> Result<(), S::Error> {
+        self.abort_after(failure)?;
+        let dirty = self.dirty();
+        self.rewind(&dirty)
+    }
+
+    fn abort_after(&mut self, failure: Failure<S::Error>) -> Result<(), S::Error> {
+        match failure {
+            Failure::Stop(error) => Err(error),
+            Failure::Abort(reason) => self.abort(&reason),
+        }
+    }
+
+    fn abort(&mut self, reason: &str) -> Result<(), S::Error> {
+        let stop = Arc::clone(&self.stop);
+        let stopping = || stop.load(Ordering::Acquire);
+        let patience = self.settings.stop_patience;
+        tracing::warn!(
+            worker = self.settings.name,
+            reason,
+            "epoch aborted, going back to the committed offsets"
+        );
+        self.counters.aborts.fetch_add(1, Ordering::Relaxed);
+        self.outputs.clear();
+        self.sink.abort(&|waited| stopping() && waited > patience)?;
+        if !stopping() {
+            self.source.pause(backoff(self.aborts_in_a_row));
+        }
+        self.aborts_in_a_row = self.aborts_in_a_row.saturating_add(1);
+        Ok(())
+    }
+
+    /// The partitions with records in this epoch.
+    fn dirty(&self) -> Vec<TopicPartition> {
+        self.partitions
+            .iter()
+            .filter(|(_, _, partition)| partition.next.is_some())
+            .map(|(topic, number, _)| (topic.to_owned(), number))
+            .collect()
+    }
+
+    /// Goes back to the committed offsets of those of `keys` that are still owned, with new tasks.
+    fn rewind(&mut self, keys: &[TopicPartition]) -> Result<(), S::Error> {
+        let keys: Vec<TopicPartition> =
+            keys.iter().filter(|key| self.partitions.contains(key)).cloned().collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut starts = Vec::with_capacity(keys.len());
+        for (key, mut fresh, start) in self.prepare(&keys)? {
+            let Some(partition) = self.partitions.get_mut(&key.0, key.1) else { continue };
+            let start = match (start, partition.first) {
+                // Nothing is committed: back to where the group began, which is not always where it would begin now.
+                (Start::Configured, Some(first)) => Start::At(first),
+                (start, _) => start,
+            };
+            fresh.first = partition.first;
+            fresh.position = match start {
+                Start::At(offset) => Some(offset),
+                Start::Configured => None,
+            };
+            *partition = fresh;
+            starts.push((key, start));
+        }
+        self.source.seek(&starts)?;
+        self.forget_lag();
+        self.epoch_began = self.source.now();
+        Ok(())
+    }
+
+    /// New tasks for partitions, with the states that belong to their committed offsets, and where to read on.
+    fn prepare(
+        &mut self,
+        keys: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, Partition, Start)>, S::Error> {
+        let mut prepared = Vec::with_capacity(keys.len());
+        let all = self.source.committed(keys)?;
+        for (key, committed) in keys.iter().zip(all) {
+            let mut make = || (self.tasks)(&key.0, key.1);
+            let (task, progress, start) = match &self.settings.checkpoints {
+                None => (make(), None, committed.offset.map_or(Start::Configured, Start::At)),
+                Some(checkpoints) => {
+                    let (source, group) = (&mut self.source, &self.settings.group);
+                    let counters = &self.counters;
+                    let recovered =
+                        recover(checkpoints, source, group, key, &committed, &mut make, counters)?;
+                    (recovered.task, Some(recovered.progress), recovered.start)
+                }
+            };
+            let partition = Partition { task, first: None, next: None, position: None, progress };
+            prepared.push((key.clone(), partition, start));
+        }
+        Ok(prepared)
+    }
+}
+
+/// The pause after an abort that follows on so many others: none after the first, then 100 ms, doubled up to 3.2 s.
+fn backoff(aborts_before: u32) -> Duration {
+    match aborts_before.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(doublings) => BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(BACKOFF_MAX),
+    }
+}
+
+/// The record that an output came from.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+}
+
+fn process<K: Sink>(
+    record: SourceRecord<'_>,
+    time_ms: Option<i64>,
+    partitions: &mut Owned,
+    sink: &mut K,
+    outputs: &mut Vec<Output>,
+    counters: &WorkerCounters,
+) -> Result<(), Failure<K::Error>> {
+    // A record of a partition that was just revoked: its next owner reads it.
+    let Some(partition) = partitions.get_mut(record.topic, record.partition) else { return Ok(()) };
+    let progress = partition.progress.as_mut();
+    let muted = progress.is_some_and(|progress| progress.on_record(record.offset, time_ms, counters));
+    partition.position = Some(record.offset + 1);
+    if !muted {
+        partition.first.get_or_insert(record.offset);
+        partition.next = partition.position;
+    }
+    counters.records.fetch_add(1, Ordering::Relaxed);
+    counters.record_bytes.fetch_add(record.payload.len() as u64, Ordering::Relaxed);
+    partition.task.on_record(record, outputs);
+    let origin = Origin { topic: record.topic, partition: record.partition, offset: record.offset };
+    for output in outputs.drain(..) {
+        if let Some(progress) = &mut partition.progress {
+            progress.on_output(&output);
+        }
+        if !muted {
+            write(sink, &output, origin, counters)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes an output; one that is too large to send becomes a dead letter that says so.
+fn write<K: Sink>(
+    sink: &mut K,
+    output: &Output,
+    origin: Origin<'_>,
+    counters: &WorkerCounters,
+) -> Result<(), Failure<K::Error>> {
+    let mut written = sink.write(output)?;
+    let mut dead = output.topic == OutputTopic::DeadLetter;
+    if written == Written::TooLarge {
+        dead = true;
+        written = sink.write(&too_large(output, origin))?;
+    }
+    if let Written::Queued { waits } = written {
+        counters.queue_full.fetch_add(waits, Ordering::Relaxed);
+    }
+    counters.outputs.fetch_add(1, Ordering::Relaxed);
+    counters.dead_letters.fetch_add(u64::from(dead), Ordering::Relaxed);
+    Ok(())
+}
+
+fn too_large(output: &Output, origin: Origin<'_>) -> Output {
+    let reason = format!(
+        "an output of {} bytes for {:?} is larger than message.max.bytes allows",
+        output.payload.len(),
+        output.topic
+    );
+    let headers = [
+        ("reason", reason),
+        ("source.topic", origin.topic.to_owned()),
+        ("source.partition", origin.partition.to_string()),
+        ("source.offset", origin.offset.to_string()),
+    ];
+    Output {
+        topic: OutputTopic::DeadLetter,
+        key: Vec::new(),
+        headers: headers.into_iter().map(|(key, value)| (key.to_owned(), value.into_bytes())).collect(),
+        payload: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_between_aborts_double_up_to_a_bound() {
+        let pauses_ms = [0, 1, 2, 3, 5, 6, 7, u32::MAX].map(|before| backoff(before).as_millis());
+        assert_eq!(pauses_ms, [0, 100, 200, 400, 1600, 3200, 3200, 3200]);
+    }
+}

@@ -1,0 +1,21 @@
+//! Runs the tasks of partitions over a broker: epochs, snapshots, recovery, hand-over.
+//!
+//! An epoch is a transaction: the outputs of some records and the offsets behind them become visible together or not at
+//! all. With each offset goes a manifest of the state that belongs to it. What a broker is, is said by [`Source`] and
+//! [`Sink`]: Kafka in production, a simulated one where thousands of crashes are tried.
+//!
+//! **Architecture invariant:** clocks and threads have no influence on what is written, only on when.
+
+#![forbid(unsafe_code)]
+
+mod broker;
+mod checkpoints;
+mod counters;
+mod driver;
+mod progress;
+mod recovery;
+
+pub use broker::{Change, Committed, Failure, Sink, Source, Start, TopicPartition, Written};
+pub use checkpoints::{Checkpoints, Job};
+pub use counters::{CounterValues, WorkerCounters};
+pub use driver::{Driver, DriverSettings, TaskFactory};
