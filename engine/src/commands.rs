@@ -6,6 +6,7 @@ mod incidents;
 mod produce;
 mod replay;
 mod run;
+mod score;
 mod snapshot;
 mod validate;
 
@@ -32,6 +33,7 @@ pub enum Command {
     Run(run::Run),
     Validate(validate::Validate),
     Replay(replay::Replay),
+    Score(score::Score),
     Produce(produce::Produce),
     Incidents(incidents::Incidents),
     Snapshot(snapshot::Snapshot),
@@ -50,6 +52,7 @@ impl Command {
             Self::Run(command) => command.run(),
             Self::Validate(command) => command.run(),
             Self::Replay(command) => command.run(),
+            Self::Score(command) => command.run(),
             Self::Produce(command) => command.run(),
             Self::Incidents(command) => command.run(),
             Self::Snapshot(command) => command.run(),

@@ -224,6 +224,13 @@ impl Correlator {
         }
     }
 
+    /// Goes on from the state of another, under its own bounds.
+    pub fn restore(&mut self, mut state: Self) {
+        state.symbols.set_limit(self.limits.symbols.max(16));
+        state.assembler.set_limit(self.limits.open_traces);
+        *self = Self { limits: self.limits.clone(), ..state };
+    }
+
     fn service(&mut self, name: &str) -> Symbol {
         let service = self.symbols.intern(name);
         if service != OVERFLOW {

@@ -28,6 +28,11 @@ impl Symbols {
         }
     }
 
+    /// What is known stays known.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+    }
+
     pub fn intern(&mut self, name: &str) -> Symbol {
         if let Some(&symbol) = self.index.get(name) {
             return symbol;

@@ -93,6 +93,10 @@ pub struct Assembler {
 }
 
 impl Assembler {
+    pub fn set_limit(&mut self, traces_max: usize) {
+        self.traces_max = traces_max.max(1);
+    }
+
     pub fn new(traces_max: usize) -> Self {
         let traces_max = traces_max.max(1);
         Self { open: BTreeMap::new(), quiet: BTreeSet::new(), traces_max, dropped_spans: 0, early_traces: 0 }

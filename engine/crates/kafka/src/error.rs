@@ -62,7 +62,8 @@ pub enum Error {
     InstanceFenced { reason: String },
 
     #[error(
-        "a task panicked, which is a bug; its epoch was aborted. The panic's message stands above in the log"
+        "a task panicked, which is a bug; its epoch was aborted. The panic's message stands above in the log. To skip the \
+         record that causes it, move the group behind it: kafka-consumer-groups.sh --reset-offsets --to-offset"
     )]
     TaskPanicked,
 
@@ -72,6 +73,9 @@ pub enum Error {
         #[source]
         source: KafkaError,
     },
+
+    #[error("the stored state cannot be read, and to go on without it would be to lose it: {0}")]
+    State(#[from] checkpoint::StoreError),
 
     #[error("could not start the thread `{name}`: {source}")]
     Thread {
@@ -87,6 +91,7 @@ impl Error {
             Error::Unreachable { .. } | Error::Kafka { .. } | Error::Fatal { .. } | Error::Thread { .. } => {
                 Action::Retry
             }
+            Error::State(error) if error.is_transient() => Action::Retry,
             _ => Action::Stop,
         }
     }

@@ -260,36 +260,35 @@ impl Source for KafkaSource {
     }
 
     fn committed(&mut self, keys: &[TopicPartition]) -> Result<Vec<Committed>, Error> {
-        let mut tries_left = 30;
-        loop {
-            match self.consumer.committed_offsets(listed(keys), OFFSETS_TIMEOUT) {
-                Ok(list) => {
-                    let committed = |(topic, number): &TopicPartition| {
-                        let found = list.find_partition(topic, *number);
-                        let metadata = found.as_ref().map(|element| element.metadata().to_owned());
-                        let offset = found.and_then(|element| match element.offset() {
-                            Offset::Offset(offset) => Some(offset),
-                            _ => None,
-                        });
-                        Committed { offset, metadata: metadata.unwrap_or_default() }
-                    };
-                    return Ok(keys.iter().map(committed).collect());
-                }
-                Err(error) if tries_left > 0 && !self.stop.load(Ordering::Acquire) => {
-                    tries_left -= 1;
-                    tracing::warn!(worker = self.settings.name, %error, "could not read the committed offsets, trying again");
-                    self.pause(Duration::from_secs(1));
-                }
-                Err(source) => {
-                    return Err(Error::Kafka { doing: "could not read the committed offsets", source });
-                }
-            }
-        }
+        let list = self.persist("could not read the committed offsets", |consumer| {
+            let list = consumer.committed_offsets(listed(keys), OFFSETS_TIMEOUT)?;
+            // One partition that could not be answered for must not pass for one that nothing was committed for.
+            list.elements().iter().try_for_each(|element| element.error())?;
+            Ok(list)
+        })?;
+        let committed = |(topic, number): &TopicPartition| {
+            let Some(element) = list.find_partition(topic, *number) else {
+                return Committed { offset: None, metadata: String::new() };
+            };
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            // rdkafka panics at metadata that is not text, which another program may have committed.
+            let metadata = catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()));
+            Committed { offset, metadata: metadata.unwrap_or_default() }
+        };
+        Ok(keys.iter().map(committed).collect())
     }
 
-    fn low_watermark(&mut self, (topic, number): &TopicPartition) -> Result<i64, Error> {
-        let found = self.consumer.fetch_watermarks(topic, *number, OFFSETS_TIMEOUT);
-        found.map(|(low, _)| low).map_err(Error::kafka("could not ask for the earliest offset"))
+    fn watermarks(&mut self, (topic, number): &TopicPartition) -> Result<(i64, i64), Error> {
+        self.persist("could not ask for the ends of a partition", |consumer| {
+            consumer.fetch_watermarks(topic, *number, OFFSETS_TIMEOUT)
+        })
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
     }
 
     fn offset_at(&mut self, (topic, number): &TopicPartition, time_ms: i64) -> Option<i64> {
@@ -397,7 +396,28 @@ fn run_to_end(
     result
 }
 
+/// Tries of a question that brokers do not answer, until the worker gives up.
+const TRIES: u32 = 30;
+
 impl KafkaSource {
+    fn persist<T>(
+        &self,
+        doing: &'static str,
+        ask: impl Fn(&BaseConsumer<WorkerContext>) -> Result<T, KafkaError>,
+    ) -> Result<T, Error> {
+        let mut tries_left = TRIES;
+        loop {
+            match ask(&self.consumer) {
+                Err(error) if tries_left > 1 && !self.is_stopping() => {
+                    tries_left -= 1;
+                    tracing::warn!(worker = self.settings.name, %error, "{doing}, trying again");
+                    self.pause(Duration::from_secs(1));
+                }
+                answer => return answer.map_err(Error::kafka(doing)),
+            }
+        }
+    }
+
     fn subscribe(&self) -> Result<(), Error> {
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
         self.consumer.subscribe(&topics).map_err(Error::kafka("could not subscribe"))?;

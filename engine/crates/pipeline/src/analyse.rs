@@ -35,7 +35,7 @@ impl PartitionTask for AnalyseTask {
         self.analysis.snapshot()
     }
 
-    fn restore(&mut self, sections: &[StateSection]) -> Result<(), InvalidState> {
+    fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
         self.analysis.restore(sections)
     }
 }

@@ -81,8 +81,10 @@ impl Detect {
         std::iter::once(series).chain(watches).collect()
     }
 
-    /// Takes up a state. A detector that it does not have begins anew.
-    pub fn restore(&mut self, sections: &[StateSection]) -> Result<(), InvalidState> {
+    /// Takes up a state. A detector that is not in it begins anew, and so does one whose part of it cannot be read; these are
+    /// returned.
+    pub fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
+        let mut begun_anew = Vec::new();
         let ((series, free), over_limit) = state::section(sections, SERIES)?;
         let series = SeriesTable::restored(self.series.limit(), series, free);
         self.series = series.ok_or_else(|| InvalidState::new(SERIES, "slots contradict one another"))?;
@@ -90,13 +92,14 @@ impl Detect {
         for watch in &mut self.watches {
             let name = format!("{DETECTOR}{}", watch.name);
             if let Some(section) = sections.iter().find(|section| section.name == name) {
-                watch.bank.restore(&section.bytes).map_err(|error| InvalidState::new(&name, error))?;
+                let restored = watch.bank.restore(&section.bytes);
+                begun_anew.extend(restored.err().map(|error| InvalidState::new(&name, error)));
             }
         }
         for slot in 0..self.series.slots() {
             self.admit(slot);
         }
-        Ok(())
+        Ok(begun_anew)
     }
 
     /// Points of series beyond the limit.

@@ -23,12 +23,22 @@ impl InvalidState {
     }
 }
 
+/// Of what a section in postcard holds: raised when a type in it changes, so that an older one is refused and not misread.
+const VERSION: u8 = 1;
+
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("plain data of known lengths, and memory does not fail")
+    postcard::to_extend(value, vec![VERSION]).expect("plain data of known lengths, and memory does not fail")
 }
 
 pub(crate) fn section<T: DeserializeOwned>(sections: &[StateSection], name: &str) -> Result<T, InvalidState> {
     let bytes = bytes_of(sections, name)?;
+    let bytes = match bytes {
+        [VERSION, bytes @ ..] => bytes,
+        [found, ..] => {
+            return Err(InvalidState::new(name, format!("it is of version {found}, not {VERSION}")));
+        }
+        [] => return Err(InvalidState::new(name, "it is empty")),
+    };
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok(_) => Err(InvalidState::new(name, "it is longer than its content")),

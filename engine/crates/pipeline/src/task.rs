@@ -14,8 +14,9 @@ pub trait PartitionTask: Send {
         Vec::new()
     }
 
-    /// Takes up a state that [`snapshot`](Self::snapshot) gave, in this process or another. After an error the task is of no use.
-    fn restore(&mut self, _sections: &[StateSection]) -> Result<(), InvalidState> {
-        Ok(())
+    /// Takes up a state that [`snapshot`](Self::snapshot) gave, in this process or another. Returns the parts that could not be
+    /// taken up and begin anew. After an error the task is of no use.
+    fn restore(&mut self, _sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
+        Ok(Vec::new())
     }
 }

@@ -26,9 +26,10 @@ impl Watermark {
         Self { step_ms, allowed_lateness_ms, current_ms: None, rows_ahead: 0 }
     }
 
-    /// Whether a state fits the settings of this one, so that it may take its place.
-    pub fn fits(&self, other: &Self) -> bool {
-        (self.step_ms, self.allowed_lateness_ms) == (other.step_ms, other.allowed_lateness_ms)
+    /// Goes on from where another came to, under the settings of this one.
+    pub fn restore(&mut self, state: &Self) {
+        self.current_ms = state.current_ms.map(|current| current - current.rem_euclid(self.step_ms));
+        self.rows_ahead = state.rows_ahead;
     }
 
     pub fn current_ms(&self) -> Option<i64> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use checkpoint::StoreError;
 use model::{Output, SourceRecord};
 
 /// A topic's name and the number of one of its partitions.
@@ -59,7 +60,7 @@ pub enum Start {
 
 /// One member of a consumer group.
 pub trait Source {
-    type Error: std::fmt::Display;
+    type Error: std::fmt::Display + From<StoreError>;
     /// Proves to the transaction that this member still is one.
     type Group;
 
@@ -85,8 +86,11 @@ pub trait Source {
     /// For each of `keys`, in their order. Waits for transactions that are still being decided.
     fn committed(&mut self, keys: &[TopicPartition]) -> Result<Vec<Committed>, Self::Error>;
 
-    /// The earliest offset that the partition still has.
-    fn low_watermark(&mut self, key: &TopicPartition) -> Result<i64, Self::Error>;
+    /// The earliest offset that the partition still has, and the one behind its last.
+    fn watermarks(&mut self, key: &TopicPartition) -> Result<(i64, i64), Self::Error>;
+
+    /// Whether waits are to be cut short, because the worker is to end.
+    fn is_stopping(&self) -> bool;
 
     /// The offset of the first record of this time or later, if it can be told.
     fn offset_at(&mut self, key: &TopicPartition, time_ms: i64) -> Option<i64>;

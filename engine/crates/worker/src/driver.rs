@@ -44,6 +44,14 @@ struct Partition {
     progress: Option<Progress>,
 }
 
+impl Partition {
+    /// The committed offset, if it is that of the last record, and the state there is not stored yet.
+    fn unsaved(&self) -> Option<i64> {
+        let (position, progress) = (self.position?, self.progress.as_ref()?);
+        (!progress.is_muted() && progress.is_behind(position)).then_some(position)
+    }
+}
+
 /// The partitions of a worker, in order. Found by the name of a topic without a copy of it, since every record asks.
 #[derive(Default)]
 struct Owned(BTreeMap<String, BTreeMap<i32, Partition>>);
@@ -178,10 +186,39 @@ where
             Ok(false) => self.sink.poll(),
             Err(failure) => self.recover(failure)?,
         }
+        self.check_replays()?;
         for change in self.source.changes() {
             self.take(&change)?;
         }
         self.note_lag();
+        Ok(())
+    }
+
+    /// A replay that came to other outputs than were committed: either records were deleted under it, then the partition is
+    /// prepared anew, or something is not deterministic.
+    fn check_replays(&mut self) -> Result<(), S::Error> {
+        let mut diverged = Vec::new();
+        for (topic, number, partition) in self.partitions.iter_mut() {
+            let Some(progress) = &mut partition.progress else { continue };
+            if progress.has_diverged() {
+                diverged.push(((topic.to_owned(), number), progress.replayed_from()));
+            }
+        }
+        for (key, from) in diverged {
+            let (low_watermark, _) = self.source.watermarks(&key)?;
+            let (topic, partition) = (&key.0, key.1);
+            if from.is_none_or(|from| from >= low_watermark) {
+                self.counters.replay_divergences.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(
+                    topic,
+                    partition,
+                    "a replay gave other outputs than were committed; this is a bug, please report it"
+                );
+                continue;
+            }
+            tracing::warn!(topic, partition, low_watermark, "records were deleted while they were replayed");
+            self.recover(Failure::Abort("a replay was incomplete".to_owned()))?;
+        }
         Ok(())
     }
 
@@ -259,17 +296,15 @@ where
         self.epoch_began = source.now();
         let began = self.epoch_began;
         let epoch_now = *epoch + 1;
-        let mut offsets = Vec::new();
+        let mut committing = Vec::new();
         for (topic, number, partition) in partitions.iter_mut() {
-            let Some(next) = partition.next else { continue };
-            let mut metadata = String::new();
+            let last = is_last(topic, number);
+            let Some(next) = partition.next.or_else(|| partition.unsaved().filter(|_| last)) else {
+                continue;
+            };
             if let Some(progress) = &mut partition.progress {
-                let last = is_last(topic, number);
                 progress.settle(counters);
-                if last {
-                    progress.wait(settings.stop_patience, counters);
-                }
-                if last || progress.is_due(source.now()) {
+                if (last && progress.is_behind(next)) || progress.is_due(source.now()) {
                     match SnapshotName::new(&settings.group, topic, number, next, epoch_now) {
                         Ok(name) => {
                             let task = partition.task.as_ref();
@@ -280,15 +315,26 @@ where
                         }
                     }
                 }
+            }
+            committing.push(((topic.to_owned(), number), next, last));
+        }
+        if committing.is_empty() {
+            return Ok(());
+        }
+        // All are being stored at once; so they are waited for, together.
+        let deadline = source.now() + settings.stop_patience;
+        let mut offsets = Vec::with_capacity(committing.len());
+        for (key, next, last) in committing {
+            let mut metadata = String::new();
+            let progress =
+                partitions.get_mut(&key.0, key.1).and_then(|partition| partition.progress.as_mut());
+            if let Some(progress) = progress {
                 if last {
-                    progress.wait(settings.stop_patience, counters);
+                    progress.wait(deadline.saturating_sub(source.now()), counters);
                 }
                 metadata = progress.manifest(epoch_now).to_metadata();
             }
-            offsets.push(((topic.to_owned(), number), next, metadata));
-        }
-        if offsets.is_empty() {
-            return Ok(());
+            offsets.push((key, next, metadata));
         }
         let Some(group) = source.group() else {
             return Err(Failure::Abort("the consumer is in no group".to_owned()));
@@ -296,8 +342,12 @@ where
         sink.commit(&offsets, &group)?;
         *epoch = epoch_now;
         self.aborts_in_a_row = 0;
-        for (_, _, partition) in partitions.iter_mut() {
+        for (key, _, _) in &offsets {
+            let Some(partition) = partitions.get_mut(&key.0, key.1) else { continue };
             partition.next = None;
+            if let Some(progress) = &mut partition.progress {
+                progress.on_committed();
+            }
         }
         counters.committed(source.now().saturating_sub(began));
         self.epoch_began = source.now();
@@ -362,6 +412,9 @@ where
                 (start, _) => start,
             };
             fresh.first = partition.first;
+            if let (Some(fresh), Some(former)) = (&mut fresh.progress, &partition.progress) {
+                fresh.inherit(former);
+            }
             fresh.position = match start {
                 Start::At(offset) => Some(offset),
                 Start::Configured => None,

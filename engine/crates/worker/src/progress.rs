@@ -36,7 +36,11 @@ pub(crate) struct Progress {
     muted_until: Option<i64>,
     /// What the outputs up to there must come to.
     expected: Option<OutputDigest>,
+    /// A replay ended with other outputs than were committed.
+    diverged: bool,
     begin: Option<Begin>,
+    /// The snapshot that the committed manifest names: older ones may go, and none that is newer.
+    committed: Option<SnapshotName>,
     pending: Option<Pending>,
     last_snapshot: Duration,
     /// Kafka's timestamp of the last record.
@@ -49,7 +53,9 @@ impl Progress {
             checkpoints: checkpoints.clone(),
             muted_until: None,
             expected: None,
+            diverged: false,
             begin: None,
+            committed: None,
             pending: None,
             last_snapshot: now,
             time_ms: None,
@@ -63,6 +69,7 @@ impl Progress {
         unmute_at: i64,
         expected: Option<OutputDigest>,
     ) -> Self {
+        self.committed = Some(snapshot.clone());
         self.begin = Some(Begin { name: snapshot, digest: OutputDigest::default() });
         self.muted_until = Some(unmute_at);
         self.expected = expected;
@@ -87,14 +94,40 @@ impl Progress {
         if let (Some(expected), Some(replayed)) = (self.expected.take(), replayed)
             && expected != replayed
         {
-            counters.replay_divergences.fetch_add(1, Relaxed);
-            tracing::error!(
-                ?expected,
-                ?replayed,
-                "a replay gave other outputs than were committed; this is a bug, please report it"
-            );
+            self.diverged = true;
         }
         false
+    }
+
+    /// Whether a replay just ended with other outputs than were committed.
+    pub(crate) fn has_diverged(&mut self) -> bool {
+        std::mem::take(&mut self.diverged)
+    }
+
+    /// Where the replay began.
+    pub(crate) fn replayed_from(&self) -> Option<i64> {
+        self.begin.as_ref().map(|begin| begin.name.offset())
+    }
+
+    pub(crate) fn is_muted(&self) -> bool {
+        self.muted_until.is_some()
+    }
+
+    /// Whether records were taken since the newest snapshot that is stored or being stored.
+    pub(crate) fn is_behind(&self, position: i64) -> bool {
+        let newest = self.pending.as_ref().map(|pending| &pending.begin).or(self.begin.as_ref());
+        newest.is_none_or(|begin| begin.name.offset() < position)
+    }
+
+    /// The last snapshot of the partition's former life counts, so that one aborted epoch after the other does not put off
+    /// the next for ever.
+    pub(crate) fn inherit(&mut self, former: &Self) {
+        self.last_snapshot = former.last_snapshot;
+    }
+
+    /// The manifest is committed.
+    pub(crate) fn on_committed(&mut self) {
+        self.committed = self.begin.as_ref().map(|begin| begin.name.clone());
     }
 
     pub(crate) fn on_output(&mut self, output: &Output) {
@@ -154,14 +187,14 @@ impl Progress {
         counters.snapshot_bytes_last.store(bytes as u64, Relaxed);
         let (sender, stored) = channel();
         let (store, keep) = (Arc::clone(&self.checkpoints.store), self.checkpoints.keep);
-        let protected = self.begin.as_ref().map(|begin| begin.name.to_string());
+        let committed = self.committed.clone();
         let path = name.to_string();
         let prefix = name.folder();
         let job = move || {
             let bytes = snapshot.to_bytes();
             let result = store.put(&path, &bytes);
-            if result.is_ok() {
-                delete_superseded(store.as_ref(), &prefix, keep, &[Some(path), protected]);
+            if let (Ok(()), Some(committed)) = (&result, committed) {
+                delete_superseded(store.as_ref(), &prefix, keep, committed.offset());
             }
             // Nobody waits any more if the partition was handed over.
             let _ = sender.send(result);
@@ -205,7 +238,9 @@ impl Progress {
     }
 }
 
-fn delete_superseded(store: &dyn SnapshotStore, prefix: &str, keep: usize, protected: &[Option<String>]) {
+/// Deletes what lies before the snapshot of a committed manifest. What lies behind may belong to a manifest that this worker
+/// does not know of.
+fn delete_superseded(store: &dyn SnapshotStore, prefix: &str, keep: usize, before: i64) {
     let stored = match store.list(prefix) {
         Ok(stored) => stored,
         Err(error) => {
@@ -214,7 +249,7 @@ fn delete_superseded(store: &dyn SnapshotStore, prefix: &str, keep: usize, prote
         }
     };
     for name in checkpoint::superseded(&stored, keep) {
-        if protected.contains(&Some(name.clone())) {
+        if SnapshotName::parse(&name).map_or(true, |name| name.offset() >= before) {
             continue;
         }
         if let Err(error) = store.delete(&name) {

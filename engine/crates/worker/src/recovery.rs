@@ -42,17 +42,33 @@ pub(crate) fn recover<S: Source>(
         tracing::warn!(%error, topic, partition, "what was committed with the offset cannot be read");
         None
     });
-    let low_watermark = source.low_watermark(key)?;
+    let (low_watermark, end) = source.watermarks(key)?;
+    if offset > end {
+        tracing::error!(
+            topic,
+            partition,
+            committed = offset,
+            end,
+            "the topic ends before the committed offset: it was made anew or lost records; reading what it has, with no state"
+        );
+        return Ok(Recovered { task: make(), progress, start: Start::At(low_watermark) });
+    }
     let store = checkpoints.store.as_ref();
-    let listed = SnapshotName::new(group, topic, partition, 0, 0)
-        .map_err(|error| error.to_string())
-        .and_then(|name| patiently(source, || store.list(&name.folder())).map_err(|error| error.to_string()));
-    let stored = listed.unwrap_or_else(|error| {
-        tracing::error!(%error, topic, partition, "the stored states could not be listed");
-        Vec::new()
-    });
-    let mut available: Vec<SnapshotName> =
-        stored.iter().filter_map(|stored| stored.name.parse().ok()).collect();
+    let name = SnapshotName::new(group, topic, partition, 0, 0);
+    let listed = match &name {
+        Ok(name) => match patiently(source, || store.list(&name.folder())) {
+            // A right to list is not needed for a restart.
+            Err(StoreError::Denied { .. }) => Vec::new(),
+            listed => listed?,
+        },
+        Err(_) => Vec::new(),
+    };
+    let named = manifest.as_ref().and_then(|manifest| manifest.snapshot.as_ref());
+    let names =
+        listed.iter().map(|stored| stored.name.as_str()).chain(named.map(|named| named.name.as_str()));
+    let mut available: Vec<SnapshotName> = names.filter_map(|name| name.parse().ok()).collect();
+    available.sort();
+    available.dedup();
     loop {
         let input = RecoveryInput {
             group,
@@ -67,7 +83,13 @@ pub(crate) fn recover<S: Source>(
         };
         match checkpoint::plan(&input) {
             RecoveryPlan::Restore { snapshot, replay_from, unmute_at, compare } => {
-                match restored(source, store, &snapshot, make) {
+                match restored(source, store, &snapshot, make)? {
+                    Ok(task) if manifest.is_none() => {
+                        // Somebody else committed this offset, to skip records perhaps: what lies before stays unread.
+                        counters.restores.fetch_add(1, Relaxed);
+                        tracing::warn!(topic, partition, %snapshot, offset, "the offset was set by hand; going on from it with the newest state before");
+                        return Ok(Recovered { task, progress, start: Start::At(offset) });
+                    }
                     Ok(task) => {
                         counters.restores.fetch_add(1, Relaxed);
                         tracing::info!(topic, partition, replay_from, unmute_at, "state taken up");
@@ -96,21 +118,39 @@ pub(crate) fn recover<S: Source>(
     }
 }
 
+/// The task with a stored state, or why that is of no use. A store that does not answer is an error: to go on without the
+/// state would be to lose it.
 fn restored<S: Source>(
     source: &S,
     store: &dyn SnapshotStore,
     name: &SnapshotName,
     make: &mut dyn FnMut() -> Box<dyn PartitionTask>,
-) -> Result<Box<dyn PartitionTask>, String> {
-    let bytes = patiently(source, || store.get(&name.to_string())).map_err(|error| error.to_string())?;
-    let snapshot = Snapshot::from_bytes(&bytes).map_err(|error| error.to_string())?;
+) -> Result<Result<Box<dyn PartitionTask>, String>, StoreError> {
+    let bytes = match patiently(source, || store.get(&name.to_string())) {
+        Ok(bytes) => bytes,
+        Err(error @ (StoreError::NotFound { .. } | StoreError::TooLarge { .. })) => {
+            return Ok(Err(error.to_string()));
+        }
+        Err(error) => return Err(error),
+    };
+    let snapshot = match Snapshot::from_bytes(&bytes) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
     let found = (snapshot.topic.as_str(), snapshot.partition, snapshot.offset);
     if found != (name.topic(), name.partition(), name.offset()) {
-        return Err(format!("it holds the state of {found:?}"));
+        return Ok(Err(format!("it holds the state of {found:?}")));
     }
     let mut task = make();
-    task.restore(&snapshot.sections).map_err(|error| error.to_string())?;
-    Ok(task)
+    Ok(match task.restore(&snapshot.sections) {
+        Ok(begun_anew) => {
+            for what in begun_anew {
+                tracing::warn!(%name, %what, "a part of the state cannot be taken up and begins anew");
+            }
+            Ok(task)
+        }
+        Err(error) => Err(error.to_string()),
+    })
 }
 
 /// The first offset of the time before the last record's, if it can be told.
@@ -128,7 +168,7 @@ fn patiently<T>(source: &impl Source, call: impl Fn() -> Result<T, StoreError>) 
     let mut tries_left = STORE_TRIES;
     loop {
         match call() {
-            Err(error) if error.is_transient() && tries_left > 1 => {
+            Err(error) if error.is_transient() && tries_left > 1 && !source.is_stopping() => {
                 tries_left -= 1;
                 tracing::warn!(%error, "the store of states does not answer, trying again");
                 source.pause(Duration::from_secs(1));

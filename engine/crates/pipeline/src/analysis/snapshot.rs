@@ -32,21 +32,18 @@ impl Analysis {
         sections
     }
 
-    /// Takes up a state. What the settings have changed since, detectors or the length of a step, begins anew; the rest
-    /// goes on. After an error the analysis is in no defined state.
-    pub fn restore(&mut self, sections: &[StateSection]) -> Result<(), InvalidState> {
+    /// Takes up a state, under the settings and bounds of today. What these have changed, detectors or the length of a step,
+    /// begins anew; detectors that cannot be read are returned. After an error the analysis is in no defined state.
+    pub fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
         let (watermark, raw, raw_over_limit, steps, calls): (_, Vec<_>, _, _, _) =
             state::section(sections, DERIVE)?;
         self.raw = raw.into_iter().collect();
         self.raw_over_limit = raw_over_limit;
-        if self.watermark.fits(&watermark) {
-            self.watermark = watermark;
-        }
-        if self.steps.fits(&steps) {
-            (self.steps, self.calls) = (steps, calls);
-        }
+        self.watermark.restore(&watermark);
+        self.steps.restore(steps);
+        self.calls.restore(calls);
         self.templates.restore(sections, TEMPLATES)?;
-        self.correlator = state::section(sections, CORRELATOR)?;
+        self.correlator.restore(state::section(sections, CORRELATOR)?);
         let grouper = serde_json::from_slice(state::bytes_of(sections, GROUPER)?);
         self.grouper.restore(grouper.map_err(|error| InvalidState::new(GROUPER, error))?);
         self.alerts = state::section(sections, ALERTS)?;

@@ -95,9 +95,11 @@ impl StepAggregates {
         Self { step_ms, limits, keys: BTreeMap::new(), closed: None, late: 0, early: 0, over_limit: 0 }
     }
 
-    /// Whether a state fits the settings of this one, so that it may take its place.
-    pub fn fits(&self, other: &Self) -> bool {
-        self.step_ms == other.step_ms
+    /// Goes on from a state, under the bounds of this one. Steps of another length cannot be gone on with.
+    pub fn restore(&mut self, state: Self) {
+        if self.step_ms == state.step_ms {
+            *self = Self { limits: self.limits, ..state };
+        }
     }
 
     /// Events that came after their step was closed.

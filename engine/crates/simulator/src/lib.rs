@@ -1,0 +1,16 @@
+//! Crashes, by the thousand and by the seed: the worker's own code between a simulated broker and a simulated store.
+//!
+//! [`run`] starts processes of one group on a [`world`] with transactions, hand-overs and zombies, lets each crash at a
+//! call chosen by the seed, freezes them, loses and damages snapshots, and at last leaves them alone. Then what was
+//! committed must be, partition by partition, what a task that was never interrupted gives. All time is simulated, and a
+//! seed always gives the same run.
+
+#![forbid(unsafe_code)]
+
+mod chain;
+mod process;
+mod run;
+mod store;
+pub mod world;
+
+pub use run::{Mutation, Report, Violation, run};

@@ -1,0 +1,85 @@
+//! A process: the worker's driver with its source, its sink, and the jobs that it runs beside.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use checkpoint::SnapshotStore;
+use rand::Rng;
+use worker::{Checkpoints, Driver, DriverSettings, Job, WorkerCounters};
+
+use crate::chain::Chain;
+use crate::world::{Fate, Fuse, Handle, MemberId, SimulatedSink, SimulatedSource, World};
+
+/// Calls until a process crashes at the latest.
+const FUSE_MAX: u32 = 600;
+
+pub(crate) struct Process {
+    pub(crate) member: MemberId,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) frozen_until: Duration,
+    driver: Driver<SimulatedSource, SimulatedSink>,
+    jobs: Arc<Mutex<Vec<Job>>>,
+}
+
+impl Process {
+    pub(crate) fn start(world: &Rc<RefCell<World>>, slot: usize, store: &Arc<dyn SnapshotStore>) -> Self {
+        let (member, incarnation, fuse, epoch_ms, interval_ms) = {
+            let mut world = world.borrow_mut();
+            let incarnation = world.init_producer(slot);
+            let fuse = Fuse(world.rng.random_range(0..FUSE_MAX));
+            let (epoch_ms, interval_ms) = (world.rng.random_range(2..40), world.rng.random_range(5..200));
+            (world.join(), incarnation, fuse, epoch_ms, interval_ms)
+        };
+        let handle = Rc::new(Handle {
+            world: Rc::clone(world),
+            member,
+            producer: slot,
+            incarnation,
+            fuse: Rc::new(RefCell::new(fuse)),
+        });
+        let jobs = Arc::new(Mutex::new(Vec::new()));
+        let queue = Arc::clone(&jobs);
+        let run = move |job: Job| -> io::Result<()> {
+            queue.lock().expect("one thread").push(job);
+            Ok(())
+        };
+        let checkpoints = Checkpoints {
+            interval: Duration::from_millis(interval_ms),
+            keep: 2,
+            run: Arc::new(run),
+            ..Checkpoints::new(Arc::clone(store), 7)
+        };
+        let settings = DriverSettings {
+            name: format!("{slot}"),
+            group: "g".to_owned(),
+            epoch: Duration::from_millis(epoch_ms),
+            stop_patience: Duration::ZERO,
+            checkpoints: Some(checkpoints),
+        };
+        let counters = Arc::new(WorkerCounters::default());
+        let (source, sink) = (SimulatedSource(Rc::clone(&handle)), SimulatedSink(handle));
+        let tasks =
+            Box::new(|_: &str, _: i32| Box::new(Chain::default()) as Box<dyn pipeline::PartitionTask>);
+        let stop = Arc::new(AtomicBool::new(false));
+        let driver = Driver::new(settings, tasks, source, sink, Arc::clone(&counters), stop);
+        Self { member, counters, frozen_until: Duration::ZERO, driver, jobs }
+    }
+
+    pub(crate) fn turn(&mut self) -> Result<(), Fate> {
+        self.driver.turn()
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<(), Fate> {
+        self.driver.finish()
+    }
+
+    /// The snapshots that wait are stored. Those of a process that crashes never are.
+    pub(crate) fn run_jobs(&self) {
+        let jobs = std::mem::take(&mut *self.jobs.lock().expect("one thread"));
+        jobs.into_iter().for_each(|job| job());
+    }
+}
