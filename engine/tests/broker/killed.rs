@@ -26,14 +26,14 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A record as it lies on a topic: key, headers, payload.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Lying {
+pub(super) struct Lying {
     key: Vec<u8>,
     headers: Vec<(String, Vec<u8>)>,
-    payload: Vec<u8>,
+    pub(super) payload: Vec<u8>,
 }
 
 /// All committed records of a topic.
-fn committed(topic: &str) -> Vec<Lying> {
+pub(super) fn committed(topic: &str) -> Vec<Lying> {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&seen);
     let connection = kafka::ConnectionSettings::new(brokers());

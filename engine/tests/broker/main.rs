@@ -1,5 +1,6 @@
 //! The engine on Apache Kafka, from telemetry on source topics to alerts. Needs `FORESHOCK_TEST_BROKERS` and `kcat`.
 
+mod catch_up;
 mod killed;
 
 use std::fmt::Write as _;
@@ -124,7 +125,7 @@ impl Rig {
                 name: self.topic(name),
                 partitions: 1,
                 replication: 1,
-                config: vec![],
+                config: vec![("retention.ms".to_owned(), "-1".to_owned())],
             })
             .into();
         kafka::topics::ensure(&connection, &specs, PATIENCE).expect("topics can be created");

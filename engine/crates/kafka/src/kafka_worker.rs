@@ -1,10 +1,11 @@
 //! One thread that reads partitions from Kafka and runs a [`Driver`] over them.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::SourceRecord;
 use rdkafka::Message;
@@ -12,15 +13,16 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::{BorrowedMessage, Headers, OwnedMessage};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use worker::{
-    Change, Committed, Driver, DriverSettings, Failure, Sink, Source, Start, TaskFactory, TopicPartition,
-    WorkerCounters,
+    Change, Committed, Driver, DriverSettings, Failure, Sink, Source, Start, Take, TaskFactory,
+    TopicPartition, WorkerCounters,
 };
 
+use crate::align::{Aligner, Flow};
 use crate::client::{LogContext, log};
 use crate::error::Doing;
 use crate::lag::Ends;
@@ -210,6 +212,11 @@ struct KafkaSource {
     consumer: BaseConsumer<WorkerContext>,
     stop: Arc<AtomicBool>,
     began: Instant,
+    aligner: Aligner<OwnedMessage>,
+    /// The offset behind the last record that was fetched of each partition.
+    fetched: BTreeMap<TopicPartition, i64>,
+    /// The newest that is known.
+    ends: Ends,
 }
 
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -228,23 +235,31 @@ impl Source for KafkaSource {
         std::thread::sleep(duration);
     }
 
-    fn poll(
-        &mut self,
-        timeout: Duration,
-        take: &mut dyn FnMut(SourceRecord<'_>, Option<i64>) -> Result<(), Failure<Error>>,
-    ) -> Result<bool, Failure<Error>> {
+    fn poll(&mut self, timeout: Duration, take: &mut Take<'_, Error>) -> Result<bool, Failure<Error>> {
+        if let Some(ends) = self.consumer.context().ends().as_ref() {
+            self.ends.clone_from(ends);
+        }
+        let now_ms = now_ms();
+        let (ends, fetched) = (&self.ends, &self.fetched);
+        let is_at_end = |key: &TopicPartition| ends.lag(&key.0, key.1, fetched.get(key).copied()) == Some(0);
+        if let Some((message, flow)) = self.aligner.next(self.began.elapsed(), now_ms, is_at_end) {
+            self.steer(flow);
+            return give(&message, take).map(|()| true);
+        }
         match self.consumer.poll(timeout) {
             Some(Ok(message)) => {
-                let headers = borrowed_headers(&message);
-                let record = SourceRecord {
-                    topic: message.topic(),
-                    partition: message.partition(),
-                    offset: message.offset(),
-                    key: message.key(),
-                    headers: &headers,
-                    payload: message.payload().unwrap_or_default(),
-                };
-                take(record, message.timestamp().to_millis()).map(|()| true)
+                let timestamp_ms = message.timestamp().to_millis();
+                if self.aligner.passes(timestamp_ms, now_ms) {
+                    return give(&message, take).map(|()| true);
+                }
+                let key = (message.topic().to_owned(), message.partition());
+                self.fetched.insert(key.clone(), message.offset() + 1);
+                let bytes = message.payload_len() + message.key_len();
+                let flow = self.aligner.hold(&key, timestamp_ms.unwrap_or(now_ms), bytes, message.detach());
+                drop(message);
+                self.steer(flow);
+                // There may be more before any can be given.
+                Ok(true)
             }
             Some(Err(error)) => consume_error(&self.settings, &error).map_err(Failure::Stop).map(|()| false),
             None => Ok(false),
@@ -256,6 +271,14 @@ impl Source for KafkaSource {
     }
 
     fn answer(&mut self, change: &Change, starts: &[(TopicPartition, Start)]) {
+        let (Change::Assign(keys) | Change::Revoke(keys) | Change::Lost(keys)) = change;
+        for key in keys {
+            self.fetched.remove(key);
+            match change {
+                Change::Assign(_) => drop(self.aligner.begin(key)),
+                _ => self.aligner.end(key),
+            }
+        }
         answer(&self.consumer, change, starts);
     }
 
@@ -301,7 +324,11 @@ impl Source for KafkaSource {
 
     fn seek(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), Error> {
         let mut target = TopicPartitionList::new();
-        for ((topic, number), start) in starts {
+        for (key, start) in starts {
+            self.fetched.remove(key);
+            let flow = self.aligner.begin(key);
+            self.steer(flow);
+            let (topic, number) = key;
             let offset = match start {
                 Start::At(offset) => Offset::Offset(*offset),
                 Start::Configured => Offset::Beginning,
@@ -333,6 +360,28 @@ impl Source for KafkaSource {
     }
 }
 
+fn now_ms() -> i64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn give<M: Message>(message: &M, take: &mut Take<'_, Error>) -> Result<(), Failure<Error>> {
+    let headers = message.headers().map(named_headers).unwrap_or_default();
+    let record = SourceRecord {
+        topic: message.topic(),
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key(),
+        headers: &headers,
+        payload: message.payload().unwrap_or_default(),
+    };
+    take(record, message.timestamp().to_millis())
+}
+
+fn named_headers<H: Headers>(headers: &H) -> Vec<(&str, &[u8])> {
+    headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect()
+}
+
 fn listed(keys: &[TopicPartition]) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for (topic, number) in keys {
@@ -358,7 +407,15 @@ fn run_to_end(
         checkpoints: settings.checkpoints.clone(),
     };
     let name = settings.name.clone();
-    let source = KafkaSource { settings, consumer, stop: Arc::clone(&shared.stop), began: Instant::now() };
+    let source = KafkaSource {
+        settings,
+        consumer,
+        stop: Arc::clone(&shared.stop),
+        began: Instant::now(),
+        aligner: Aligner::default(),
+        fetched: BTreeMap::new(),
+        ends: Ends::default(),
+    };
     let (counters, stop) = (Arc::clone(&shared.counters), Arc::clone(&shared.stop));
     let mut driver = Driver::new(driver_settings, tasks, source, producer, counters, stop);
     let run = || {
@@ -418,6 +475,17 @@ impl KafkaSource {
         }
     }
 
+    fn steer(&self, flow: Option<Flow>) {
+        let (result, key) = match &flow {
+            None => return,
+            Some(Flow::Pause(key)) => (self.consumer.pause(&listed(std::slice::from_ref(key))), key),
+            Some(Flow::Resume(key)) => (self.consumer.resume(&listed(std::slice::from_ref(key))), key),
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, topic = key.0, partition = key.1, ?flow, "could not steer the fetching");
+        }
+    }
+
     fn subscribe(&self) -> Result<(), Error> {
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
         self.consumer.subscribe(&topics).map_err(Error::kafka("could not subscribe"))?;
@@ -428,8 +496,7 @@ impl KafkaSource {
 }
 
 pub(crate) fn borrowed_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, &'m [u8])> {
-    let Some(headers) = message.headers() else { return Vec::new() };
-    headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect()
+    message.headers().map(named_headers).unwrap_or_default()
 }
 
 /// librdkafka recovers from most errors by itself; only those that it cannot recover from end the worker.

@@ -9,6 +9,7 @@
 //! **Architecture invariant:** librdkafka's calls block, and rebalances are answered by whoever polls. So every worker owns
 //! its thread, and no other crate sees an `rdkafka` type.
 
+mod align;
 mod client;
 mod error;
 mod kafka_worker;

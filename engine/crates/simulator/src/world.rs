@@ -10,7 +10,7 @@ use checkpoint::StoreError;
 use model::{Output, SourceRecord};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use worker::{Change, Committed, Failure, Sink, Source, Start, TopicPartition, Written};
+use worker::{Change, Committed, Failure, Sink, Source, Start, Take, TopicPartition, Written};
 
 use crate::run::Mutation;
 
@@ -333,11 +333,7 @@ impl Source for SimulatedSource {
         self.0.world.borrow_mut().advance(duration);
     }
 
-    fn poll(
-        &mut self,
-        timeout: Duration,
-        take: &mut dyn FnMut(SourceRecord<'_>, Option<i64>) -> Result<(), Failure<Fate>>,
-    ) -> Result<bool, Failure<Fate>> {
+    fn poll(&mut self, timeout: Duration, take: &mut Take<'_, Fate>) -> Result<bool, Failure<Fate>> {
         self.0.call()?;
         let found = {
             let world = &mut *self.0.world.borrow_mut();

@@ -58,6 +58,9 @@ pub enum Start {
     At(i64),
 }
 
+/// Takes a record and its timestamp.
+pub type Take<'t, E> = dyn FnMut(SourceRecord<'_>, Option<i64>) -> Result<(), Failure<E>> + 't;
+
 /// One member of a consumer group.
 pub trait Source {
     type Error: std::fmt::Display + From<StoreError>;
@@ -73,7 +76,7 @@ pub trait Source {
     fn poll(
         &mut self,
         timeout: Duration,
-        take: &mut dyn FnMut(SourceRecord<'_>, Option<i64>) -> Result<(), Failure<Self::Error>>,
+        take: &mut Take<'_, Self::Error>,
     ) -> Result<bool, Failure<Self::Error>>;
 
     /// The rebalances that wait for an answer, oldest first.

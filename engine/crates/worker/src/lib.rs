@@ -15,7 +15,7 @@ mod driver;
 mod progress;
 mod recovery;
 
-pub use broker::{Change, Committed, Failure, Sink, Source, Start, TopicPartition, Written};
+pub use broker::{Change, Committed, Failure, Sink, Source, Start, Take, TopicPartition, Written};
 pub use checkpoints::{Checkpoints, Job};
 pub use counters::{CounterValues, WorkerCounters};
 pub use driver::{Driver, DriverSettings, TaskFactory};
