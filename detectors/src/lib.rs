@@ -9,6 +9,7 @@
 
 mod bank;
 pub mod deviation;
+pub mod ensemble;
 pub mod ewma;
 pub mod isolation_forest;
 pub mod registry;

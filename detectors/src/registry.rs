@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::bank::Bank;
+use crate::ensemble::Ensemble;
 use crate::ewma::Ewma;
 use crate::isolation_forest::IsolationForest;
 use crate::seasonal::Seasonal;
@@ -33,6 +34,11 @@ pub const DETECTORS: &[DetectorSpec] = &[
         name: IsolationForest::NAME,
         summary: "isolation forest over the last values of a series, rebuilt from a sliding window",
         build: build::<IsolationForest>,
+    },
+    DetectorSpec {
+        name: Ensemble::NAME,
+        summary: "distance from a slow level and novelty of the picture, both against what the series does all the time",
+        build: build::<Ensemble>,
     },
 ];
 

@@ -125,3 +125,87 @@ fn wrong_usage_exits_with_2() {
     assert_eq!(foreshock(&["vaildate"]).status.code(), Some(2));
     assert_eq!(foreshock(&["validate"]).status.code(), Some(2));
 }
+
+/// A folder with a calm series that jumps once, another below it, and a file that is none.
+fn series(folder: &tempfile::TempDir) -> PathBuf {
+    let input = folder.path().join("input");
+    std::fs::create_dir_all(input.join("deep/er")).expect("the folder is writable");
+    let mut text = "timestamp,host,value\n".to_owned();
+    for i in 0..600_i64 {
+        let noise = (i * 7 % 13 + i * i % 11) as f64 / 8.0;
+        let value = if i == 400 { "90.0".to_owned() } else { (20.0 + noise).to_string() };
+        let value = if i == 300 { "" } else { &value };
+        text += &format!("{},\"a, {i}\",{value}\n", 1_700_000_000 + i * 300);
+    }
+    std::fs::write(input.join("cpu.csv"), text).expect("the folder is writable");
+    std::fs::write(input.join("deep/er/flat.csv"), "timestamp,value\n2026-01-31 12:00:00,1\n")
+        .expect("the folder is writable");
+    std::fs::write(input.join("deep/readme.txt"), "no series").expect("the folder is writable");
+    input
+}
+
+#[test]
+fn score_judges_every_row_and_keeps_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (series(&folder), folder.path().join("new/output"));
+    let arguments = ["score", "--input", input.to_str().unwrap(), "--output", output.to_str().unwrap()];
+    let scored = foreshock(&arguments);
+    assert!(scored.status.success(), "{}", text(&scored.stderr));
+    let summary = text(&scored.stdout);
+    assert!(summary.contains("2 files, 601 rows: 1 alerts in 1 series"), "{summary}");
+    assert!(summary.contains("2023-11-16T07:33:20Z  cpu.csv"), "{summary}");
+
+    let before = std::fs::read_to_string(input.join("cpu.csv")).unwrap();
+    let after = std::fs::read_to_string(output.join("cpu.csv")).unwrap();
+    assert_eq!(before.lines().count(), after.lines().count());
+    for (i, (before, after)) in before.lines().zip(after.lines()).enumerate() {
+        let added = after.strip_prefix(before).expect("the row as it was").trim_start_matches(',');
+        let numbers: Vec<f64> = added.split(',').filter_map(|field| field.parse().ok()).collect();
+        match i {
+            0 => assert_eq!(added, "anomaly_score,expected,lower,upper"),
+            1..=30 | 301 => assert_eq!(added, "0,,,", "row {i} is not judged"),
+            _ => {
+                let [score, expected, lower, upper] = numbers[..] else { panic!("{after}") };
+                assert_eq!(score > 0.5, i == 401, "{after}");
+                assert!(lower < expected && expected < upper && (20.0..24.0).contains(&expected), "{after}");
+            }
+        }
+    }
+    let flat = std::fs::read_to_string(output.join("deep/er/flat.csv")).unwrap();
+    assert_eq!(flat, "timestamp,value,anomaly_score,expected,lower,upper\n2026-01-31 12:00:00,1,0,,,\n");
+    assert!(!output.join("deep/readme.txt").exists());
+    foreshock(&arguments);
+    assert_eq!(std::fs::read_to_string(output.join("cpu.csv")).unwrap(), after, "the same every time");
+}
+
+#[test]
+fn what_cannot_be_scored_is_said_and_the_input_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = series(&folder);
+    let message = |input: &std::path::Path, output: &std::path::Path| {
+        let arguments = ["score", "--input", input.to_str().unwrap(), "--output", output.to_str().unwrap()];
+        let scored = foreshock(&arguments);
+        assert_eq!(scored.status.code(), Some(1));
+        text(&scored.stderr)
+    };
+    let before = std::fs::read_to_string(input.join("cpu.csv")).unwrap();
+    for output in [&input, &input.join("scored"), &input.join("../input/deep"), &folder.path().to_owned()] {
+        let said = message(&input, output);
+        assert!(said.contains("must stay as they are"), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(input.join("cpu.csv")).unwrap(), before);
+    assert!(!input.join("scored").exists());
+
+    let output = folder.path().join("output");
+    let said = message(&folder.path().join("absent"), &output);
+    assert!(said.contains("no such folder"), "{said}");
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    let said = message(&folder.path().join("empty"), &output);
+    assert!(said.contains("no .csv file"), "{said}");
+    std::fs::write(input.join("deep/bad.csv"), "timestamp,value\n1,2\n2,two\n").unwrap();
+    let said = message(&input, &output);
+    assert!(said.contains("bad.csv, line 3") && said.contains("\"two\" is not a number"), "{said}");
+    let unknown = foreshock(&["score", "--input", "a", "--output", "b", "--detector", "oracle"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("ensemble"), "{}", text(&unknown.stderr));
+}

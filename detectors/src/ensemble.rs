@@ -1,0 +1,342 @@
+//! Two kinds of evidence, added up: how far a value lies from its level, and how new the picture is that the series gives.
+//!
+//! Fits series of which nothing is known: it is what `foreshock score` uses. The score is above 0 only where evidence rises
+//! above what there was in the last hours, so one incident is one alert and not one for each of its points. Who wants a score
+//! for every point of an incident takes [`ewma`](crate::ewma) or [`seasonal`](crate::seasonal).
+//!
+//! - *Level*: a robust z-score against a slow level, with a scale for either side. What is usual at a time of day is no evidence.
+//! - *Novelty*: how far 5-minute means, and the mean and deviation of these, lie from all places that the series has visited,
+//!   on a linear and on a curved (logarithmic) scale. A spike is seen by the first, a new pattern by this one only.
+//!
+//! Both are divided by what the series does all the time: a burst that comes every week is no news. Both count for less
+//! where points are dense, since an operator has a budget of alerts a week and not of alerts a point. Only differences are
+//! looked at, in units of the series' own scale and range: `a x + b` with a > 0 is judged like `x`.
+//!
+//! Limits: times of day in UTC, no weeks; the absence of a usual pattern, slow degradation and gaps are no evidence; an
+//! incident in the first 150 points or so is learned as normal. Novelty counts from the 100th block of 5 minutes on.
+//! State of a series: 6 KB at the most. The maps of places are bounded, and one that is full forgets the place that was not
+//! visited for the longest time, which is new again when it is visited next.
+
+mod day;
+mod level;
+mod novelty;
+mod places;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Detector, Direction, InvalidParameters, Point, Verdict};
+use level::Level;
+use novelty::Novelty;
+
+/// Points to see before the first verdict. Level, scale and interval are taken from them.
+const FIRST_POINTS: usize = 30;
+/// The interval is the median of this many positive ones between the first points.
+const INTERVALS: usize = 11;
+const INTERVAL_DEFAULT_S: f64 = 60.0;
+/// Evidence halves in this time, for what must be exceeded to count again.
+const HOLD_HALF_LIFE_S: f64 = 4.0 * 3600.0;
+/// Evidence alerts again when it is so many times what is held: one incident that grows slowly is one alert.
+const HOLD_FACTOR: f64 = 1.25;
+/// Novelty counts for so much less with each alert of the last week: what is always new is not news.
+const NOVELTY_PER_ALERT: f64 = 0.05;
+const WEEK_S: f64 = 7.0 * 86_400.0;
+/// Beyond this all values are alike, so that sums and powers stay finite.
+const VALUE_MAX: f64 = 1e100;
+/// No part of the state is larger.
+const STATE_MAX: f64 = 1e150;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ensemble {
+    pub direction: Direction,
+    pub min_abs_dev: f64,
+    /// As a share of the expected value's size. More than 0 makes the zero of the unit count.
+    pub min_rel_dev: f64,
+}
+
+/// How dense points are.
+#[derive(Clone, Copy)]
+struct Rate {
+    interval_s: f64,
+    /// What evidence is multiplied with: 1 for a point in five minutes, less for more. The exponent lies between no budget
+    /// and one that is the same for each week.
+    weight: f64,
+}
+
+impl Rate {
+    fn of(interval_s: f64) -> Self {
+        Self { interval_s, weight: (interval_s / 300.0).cbrt() }
+    }
+
+    /// The weight of a new value in a mean over so many points, but at least over so long a time.
+    fn decay(&self, half_life_points: f64, half_life_s: f64) -> f64 {
+        1.0 - (-1.0 / half_life_points.max(half_life_s / self.interval_s)).exp2()
+    }
+}
+
+/// The weight of a new value in a mean that at first counts all values alike.
+fn weight(smallest: f64, known: u32) -> f64 {
+    smallest.max(1.0 / (f64::from(known) + 1.0))
+}
+
+fn is_size(value: f64) -> bool {
+    (0.0..=STATE_MAX).contains(&value)
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EnsembleState {
+    /// The first points, until there are enough to begin with.
+    first: Vec<(i64, f64)>,
+    /// 0 until then.
+    interval_s: f64,
+    level: Level,
+    novelty: Novelty,
+    /// Evidence that must be exceeded to count.
+    hold: f64,
+    /// Alerts, each counted half after a week.
+    alerts: f64,
+    last_ms: i64,
+}
+
+impl EnsembleState {
+    /// Keeps one of the first points, and begins when there are enough.
+    fn begin(&mut self, time_ms: i64, value: f64) {
+        self.first.push((time_ms, value));
+        if self.first.len() < FIRST_POINTS {
+            return;
+        }
+        let first = std::mem::take(&mut self.first);
+        self.interval_s = interval_s(&first);
+        self.level = Level::of(&first);
+        self.last_ms = time_ms;
+        for (time_ms, value) in first {
+            self.novelty.observe(time_ms, value, Rate::of(self.interval_s));
+        }
+    }
+}
+
+#[cfg(test)]
+impl EnsembleState {
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(&self.first[..]) + self.level.heap_bytes() + self.novelty.heap_bytes()
+    }
+}
+
+/// The median of the first intervals.
+fn interval_s(first: &[(i64, f64)]) -> f64 {
+    let intervals_ms = first.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0));
+    let mut intervals_ms: Vec<i64> = intervals_ms.filter(|ms| *ms > 0).take(INTERVALS).collect();
+    intervals_ms.sort_unstable();
+    intervals_ms.get(intervals_ms.len() / 2).map_or(INTERVAL_DEFAULT_S, |ms| *ms as f64 / 1000.0)
+}
+
+impl Detector for Ensemble {
+    type State = EnsembleState;
+
+    const NAME: &'static str = "ensemble";
+
+    fn validate(&self) -> Result<(), InvalidParameters> {
+        let size = |value: f64| value >= 0.0 && value.is_finite();
+        InvalidParameters::unless(size(self.min_abs_dev), "min_abs_dev must be 0 or more")?;
+        InvalidParameters::unless(size(self.min_rel_dev), "min_rel_dev must be 0 or more")
+    }
+
+    fn is_sound(&self, state: &EnsembleState) -> bool {
+        let has_begun = state.interval_s != 0.0;
+        (!has_begun || (1e-3..=1e17).contains(&state.interval_s))
+            && state.first.len() < FIRST_POINTS
+            && state.first.iter().all(|(_, value)| value.abs() <= VALUE_MAX)
+            && state.level.is_sound(has_begun)
+            && state.novelty.is_sound()
+            && is_size(state.hold)
+            && is_size(state.alerts)
+    }
+
+    fn update(&self, state: &mut EnsembleState, point: Point) -> Option<Verdict> {
+        let value = point.value.clamp(-VALUE_MAX, VALUE_MAX);
+        if state.interval_s == 0.0 {
+            state.begin(point.time_ms, value);
+            return None;
+        }
+        let elapsed_s = point.time_ms.saturating_sub(state.last_ms).max(0) as f64 / 1000.0;
+        state.last_ms = state.last_ms.max(point.time_ms);
+        let rate = Rate::of(state.interval_s);
+        let judgement = state.level.observe(point.time_ms, value, rate);
+        let novelty = state.novelty.observe(point.time_ms, value, rate);
+        let faded = |half_life_s: f64| (-elapsed_s / half_life_s.max(rate.interval_s)).exp2();
+        state.hold *= faded(HOLD_HALF_LIFE_S);
+        state.alerts *= faded(WEEK_S);
+        let evidence = judgement.evidence + novelty / (1.0 + NOVELTY_PER_ALERT * state.alerts);
+        let evidence = self.counted(evidence, value - judgement.expected, judgement.expected);
+        let mut anomaly_score = 0.0;
+        if evidence > HOLD_FACTOR * state.hold {
+            state.hold = evidence;
+            state.alerts += if evidence > 1.0 { 1.0 } else { 0.0 };
+            anomaly_score = evidence / (1.0 + evidence);
+        }
+        let finite = |bound: f64| bound.clamp(f64::MIN, f64::MAX);
+        let (lower, upper) = (finite(judgement.lower), finite(judgement.upper));
+        Some(Verdict { expected: judgement.expected, lower, upper, anomaly_score })
+    }
+}
+
+impl Ensemble {
+    /// The part of the evidence that these parameters let count: less than 1 where the deviation is too small.
+    fn counted(&self, evidence: f64, deviation: f64, expected: f64) -> f64 {
+        let (counts, deviation) = match self.direction {
+            Direction::Up => (deviation > 0.0, deviation),
+            Direction::Down => (deviation < 0.0, -deviation),
+            Direction::Both => (true, deviation.abs()),
+        };
+        let smallest = self.min_abs_dev.max(self.min_rel_dev * expected.abs());
+        match (counts, smallest > 0.0) {
+            (false, _) => 0.0,
+            (true, false) => evidence,
+            (true, true) => evidence.min(deviation / smallest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP_MS: i64 = 300_000;
+    const DAY: i64 = 288;
+
+    /// Noise of about one, the same for each index.
+    fn noise(i: i64) -> f64 {
+        let mut mixed = (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let unit = |bits: u64| (bits & 0xffff) as f64 / 65_536.0;
+        unit(mixed >> 48) + unit(mixed >> 32) + unit(mixed >> 16) - 1.5
+    }
+
+    fn verdicts(detector: &Ensemble, len: i64, value: impl Fn(i64) -> f64) -> Vec<Verdict> {
+        let mut state = EnsembleState::default();
+        let point = |i: i64| Point { time_ms: i * STEP_MS, value: value(i) };
+        (0..len)
+            .map(|i| detector.update(&mut state, point(i)))
+            .map(|verdict| {
+                verdict.unwrap_or(Verdict { expected: 0.0, lower: 0.0, upper: 0.0, anomaly_score: 0.0 })
+            })
+            .collect()
+    }
+
+    fn alerts(detector: &Ensemble, len: i64, value: impl Fn(i64) -> f64) -> Vec<i64> {
+        let verdicts = verdicts(detector, len, value);
+        (0..len).filter(|i| verdicts[*i as usize].is_anomalous()).collect()
+    }
+
+    #[test]
+    fn an_incident_is_one_alert_and_so_is_the_next() {
+        let incident =
+            |i: i64| if (1000..1020).contains(&i) || (1500..1505).contains(&i) { 40.0 } else { 0.0 };
+        let found = alerts(&Ensemble::default(), 2000, |i| noise(i) + incident(i));
+        let near = |i: &i64| (950..1100).contains(i) || (1450..1600).contains(i);
+        assert_eq!(found.iter().copied().filter(near).collect::<Vec<_>>(), [1000, 1500], "{found:?}");
+        assert!(found.len() < 6, "a week of noise has few alerts: {found:?}");
+    }
+
+    #[test]
+    fn a_series_is_judged_alike_in_every_unit() {
+        let value = |i: i64| noise(i) * noise(i + 7).abs() + if i % 700 == 650 { 9.0 } else { 0.0 };
+        let scores = |factor: f64, offset: f64| -> Vec<f64> {
+            let verdicts = verdicts(&Ensemble::default(), 3000, |i| factor * value(i) + offset);
+            verdicts.iter().map(|verdict| verdict.anomaly_score).collect()
+        };
+        let plain = scores(1.0, 0.0);
+        assert!(plain.iter().any(|score| *score > 0.5));
+        for (factor, offset) in [(1024.0, 0.0), (1.0, 64.0), (1e-30, 0.0), (1e30, 1e31), (86.4, -5000.0)] {
+            for (i, (score, plain)) in scores(factor, offset).iter().zip(&plain).enumerate() {
+                assert!((score - plain).abs() < 0.02, "{factor} {offset}: {score} for {plain} at {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_every_day_is_no_news_and_what_comes_at_another_time_is() {
+        let job = |i: i64, at: i64| if (at..at + 12).contains(&(i % DAY)) { 30.0 } else { 0.0 };
+        let value = |i: i64| noise(i) + job(i, 108) + if i == 20 * DAY + 200 { 60.0 } else { 0.0 };
+        let found = alerts(&Ensemble::default(), 21 * DAY, value);
+        assert!(found.iter().all(|i| *i < 7 * DAY || *i == 20 * DAY + 200), "{found:?}");
+        assert_eq!(found.last(), Some(&(20 * DAY + 200)));
+    }
+
+    #[test]
+    fn a_pattern_that_was_never_seen_is_found_within_the_usual_range() {
+        // Between two levels, and once at rest half-way: no value is far from the level.
+        let value = |i: i64| match i {
+            2000..2040 => 50.0 + noise(i),
+            _ => (if i % 2 == 0 { 0.0 } else { 100.0 }) + noise(i),
+        };
+        let found = alerts(&Ensemble::default(), 2200, value);
+        assert!(found.contains(&2000), "{found:?}");
+        assert!(found.iter().all(|i| (2000..2100).contains(i)), "{found:?}");
+    }
+
+    #[test]
+    fn parameters_say_what_counts() {
+        let value = |i: i64| {
+            100.0 + noise(i) + if i == 1000 { 20.0 } else { 0.0 } - if i == 1500 { 20.0 } else { 0.0 }
+        };
+        let found = |detector: Ensemble| -> Vec<i64> {
+            alerts(&detector, 2000, value).into_iter().filter(|i| *i % 500 == 0).collect()
+        };
+        let default = Ensemble::default;
+        assert_eq!(found(default()), [1000, 1500]);
+        assert_eq!(found(Ensemble { direction: Direction::Up, ..default() }), [1000]);
+        assert_eq!(found(Ensemble { direction: Direction::Down, ..default() }), [1500]);
+        assert_eq!(found(Ensemble { min_abs_dev: 30.0, ..default() }), [0; 0]);
+        assert_eq!(found(Ensemble { min_abs_dev: 10.0, ..default() }), [1000, 1500]);
+        assert_eq!(found(Ensemble { min_rel_dev: 0.3, ..default() }), [0; 0]);
+    }
+
+    #[test]
+    fn a_value_alerts_beyond_the_bounds_and_not_within() {
+        let (detector, mut state) = (Ensemble::default(), EnsembleState::default());
+        for i in 0..3000 {
+            let next = |value: f64| {
+                let mut state = state.clone();
+                detector.update(&mut state, Point { time_ms: i * STEP_MS, value })
+            };
+            if i % 100 == 50 && i > 500 {
+                let Verdict { expected, lower, upper, .. } = next(0.0).unwrap();
+                assert!(lower < expected && expected < upper);
+                let width = upper - lower;
+                assert!(next(upper + 1e-6 * width).unwrap().is_anomalous());
+                assert!(next(lower - 1e-6 * width).unwrap().is_anomalous());
+                assert!(!next(expected).unwrap().is_anomalous());
+            }
+            detector.update(&mut state, Point { time_ms: i * STEP_MS, value: noise(i) + job(i) });
+        }
+        fn job(i: i64) -> f64 {
+            if i % DAY < 12 { 0.5 } else { 0.0 }
+        }
+    }
+
+    #[test]
+    fn the_interval_is_that_of_most_points() {
+        let at = |time_ms: i64| (time_ms, 0.0);
+        let uneven: Vec<_> = [0, 60, 60, 120, 180, 4000, 4060, 4120].map(|s| at(s * 1000)).into();
+        assert_eq!(interval_s(&uneven), 60.0);
+        assert_eq!(interval_s(&[at(5), at(5), at(1)]), INTERVAL_DEFAULT_S);
+    }
+
+    #[test]
+    fn the_state_is_bounded() {
+        let (detector, mut state) = (Ensemble::default(), EnsembleState::default());
+        let mut largest = 0;
+        for i in 0..60_000 {
+            // Wanders through ever more of an ever larger range.
+            let value = noise(i) * (1.0 + i as f64 / 50.0) + 100.0 * (i as f64 / 9.7).sin();
+            detector.update(&mut state, Point { time_ms: i * STEP_MS, value });
+            if i % 500 == 0 {
+                largest = largest.max(state.memory_bytes());
+                assert!(detector.is_sound(&state));
+            }
+        }
+        assert!((3000..=6144).contains(&largest), "{largest}");
+    }
+}

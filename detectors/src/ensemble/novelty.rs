@@ -1,0 +1,307 @@
+//! How new the picture is that a series gives, looked at in blocks of about five minutes.
+
+use serde::{Deserialize, Serialize};
+
+use super::day::DayProfile;
+use super::places::Places;
+use super::{Rate, STATE_MAX, is_size, weight};
+
+const BLOCK_S: f64 = 300.0;
+/// Blocks from which offset and units are taken.
+const FIRST_BLOCKS: usize = 100;
+/// Resolution of places: steps in the range, at the most and at least half as many. A place may lie up to four ranges away.
+const STEPS: f64 = 8192.0;
+/// How often places that do not count any more are dropped.
+const FORGET_BLOCKS: u32 = 4096;
+/// What lies nearer to a visited place than this share of the range is the same place.
+const RADIUS: f64 = 0.0178;
+/// The curved channel bends at this share of the mean.
+const BEND: f64 = 0.3;
+/// Of mean and deviation.
+const SHAPE_WEIGHT: f64 = 0.06;
+const DEVIATION_FACTOR: f64 = 2.0;
+const SEASON_FACTOR: f64 = 0.25;
+/// Novelty that alerts in a series that never had any, in ranges.
+const ALERT_RANGES: f64 = 0.0125;
+const HABITUATION: f64 = 300.0;
+const HABIT_HALF_LIFE_BLOCKS: f64 = 2000.0;
+const RAMP_BLOCKS: f64 = 300.0;
+const DAY_PARTS: usize = 48;
+const DAY_WEIGHT: f64 = 0.2;
+const SEASON_MEAN_WEIGHT: f64 = 0.002;
+/// The share of the deviations that the time of day must explain.
+const SEASON_STRENGTH_MIN: f64 = 0.35;
+const SEASON_MS_MIN: i64 = 3 * 86_400_000;
+/// Places that are kept: of values, of shapes on the linear and on the curved scale, and of the rest of the season.
+const VALUES: usize = 64;
+const LINEAR_SHAPES: usize = 192;
+const CURVED_SHAPES: usize = 320;
+const SEASON_VALUES: usize = 96;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Novelty {
+    /// The block that is not complete.
+    sum: f64,
+    points: u32,
+    /// Until offset and units are known.
+    first: Vec<(i64, f64)>,
+    first_ms: i64,
+    picture: Option<Box<Picture>>,
+}
+
+impl Novelty {
+    /// Takes a value in; returns the evidence of the block that it ends, else 0. 1 alerts.
+    pub fn observe(&mut self, time_ms: i64, value: f64, rate: Rate) -> f64 {
+        let block_points = (BLOCK_S / rate.interval_s).round().max(1.0);
+        self.sum += value;
+        self.points = self.points.saturating_add(1);
+        if f64::from(self.points) < block_points {
+            return 0.0;
+        }
+        let block = self.sum / f64::from(self.points);
+        (self.sum, self.points) = (0.0, 0);
+        if let Some(picture) = &mut self.picture {
+            return picture.observe(time_ms, block, rate);
+        }
+        if self.first.is_empty() {
+            self.first_ms = time_ms;
+        }
+        self.first.push((time_ms, block));
+        if self.first.len() == FIRST_BLOCKS {
+            let first = std::mem::take(&mut self.first);
+            let mut picture = Picture::of(&first);
+            for (time_ms, block) in first {
+                picture.observe(time_ms, block, rate);
+            }
+            self.picture = Some(Box::new(picture));
+        }
+        0.0
+    }
+
+    pub fn is_sound(&self) -> bool {
+        self.sum.abs() <= STATE_MAX
+            && self.first.len() < FIRST_BLOCKS
+            && self.first.iter().all(|(_, block)| block.abs() <= STATE_MAX)
+            && self.picture.as_ref().is_none_or(|picture| picture.is_sound())
+    }
+}
+
+#[cfg(test)]
+impl Novelty {
+    pub fn heap_bytes(&self) -> usize {
+        let first = self.first.capacity() * size_of::<(i64, f64)>();
+        let picture = self.picture.as_ref().map_or(0, |picture| {
+            let channels = [&picture.linear, &picture.curved];
+            let places = channels.map(|channel| channel.values.heap_bytes() + channel.shapes.heap_bytes());
+            size_of::<Picture>()
+                + places.iter().sum::<usize>()
+                + picture.seasonal.heap_bytes()
+                + picture.season.day.heap_bytes()
+        });
+        first + picture
+    }
+}
+
+/// Everything that was seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Picture {
+    blocks: u32,
+    first_ms: i64,
+    /// The smallest of the first blocks: values are measured from it.
+    offset: f64,
+    bend: f64,
+    linear: Channel,
+    curved: Channel,
+    season: Season,
+    seasonal: Places,
+    /// Mean distance from what was known.
+    distance: f64,
+    /// Falls from 1 to 0.
+    unlearned: f64,
+}
+
+impl Picture {
+    fn of(first: &[(i64, f64)]) -> Self {
+        let blocks = || first.iter().map(|(_, block)| *block);
+        let offset = blocks().fold(f64::INFINITY, f64::min);
+        Self {
+            first_ms: first.first().map_or(0, |(time_ms, _)| *time_ms),
+            offset,
+            bend: BEND * blocks().map(|block| block - offset).sum::<f64>() / first.len() as f64,
+            season: Season { day: DayProfile::new(DAY_PARTS), ..Season::default() },
+            unlearned: 1.0,
+            ..Self::default()
+        }
+    }
+
+    fn observe(&mut self, time_ms: i64, block: f64, rate: Rate) -> f64 {
+        let value = block - self.offset;
+        if self.bend == 0.0 {
+            self.bend = BEND * value.abs();
+        }
+        let curved = if value == 0.0 { 0.0 } else { value.signum() * (value.abs() / self.bend).ln_1p() };
+        let (rest, is_seasonal) = self.season.observe(time_ms, value, self.blocks);
+        let is_seasonal = is_seasonal && time_ms.saturating_sub(self.first_ms) > SEASON_MS_MIN;
+
+        for _ in 0..self.linear.observe(value, self.blocks) {
+            self.seasonal.double_steps();
+        }
+        self.curved.observe(curved, self.blocks);
+        let mut distance = self.linear.distance(value, self.blocks, LINEAR_SHAPES)
+            + self.curved.distance(curved, self.blocks, CURVED_SHAPES);
+        if let Some(rest) = rest {
+            let scale = self.linear.scale();
+            let far = scale.distance(&mut self.seasonal, [rest, 0.0], self.blocks, SEASON_VALUES);
+            distance += if is_seasonal { SEASON_FACTOR * far } else { 0.0 };
+        }
+        let evidence =
+            distance / (1.0 + HABITUATION * self.distance) * (1.0 - self.unlearned) * rate.weight.min(1.0);
+        let decay = 1.0 - (-1.0 / HABIT_HALF_LIFE_BLOCKS).exp2();
+        self.distance += weight(decay, self.blocks) * (distance - self.distance);
+        self.unlearned *= (-1.0 / RAMP_BLOCKS).exp();
+        self.blocks = self.blocks.saturating_add(1);
+        if self.blocks.is_multiple_of(FORGET_BLOCKS) {
+            self.linear.forget(self.blocks);
+            self.curved.forget(self.blocks);
+            self.seasonal.forget(self.blocks);
+        }
+        evidence / ALERT_RANGES
+    }
+
+    fn is_sound(&self) -> bool {
+        self.offset.abs() <= STATE_MAX
+            && is_size(self.bend)
+            && self.linear.is_sound(LINEAR_SHAPES)
+            && self.curved.is_sound(CURVED_SHAPES)
+            && self.season.is_sound()
+            && self.seasonal.is_sound(SEASON_VALUES)
+            && is_size(self.distance)
+            && (0.0..=1.0).contains(&self.unlearned)
+    }
+}
+
+/// The series on one scale: its values, and its shape, which is mean and deviation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Channel {
+    mean: f64,
+    deviation: f64,
+    low: f64,
+    high: f64,
+    /// Places are kept in steps of this length, [`STEPS`] of which are the range at the most. 0 while all values are alike.
+    step: f64,
+    values: Places,
+    shapes: Places,
+}
+
+impl Channel {
+    fn range(&self) -> f64 {
+        self.high - self.low
+    }
+
+    /// Takes a value into the statistics; returns how often steps have become twice as long.
+    fn observe(&mut self, value: f64, blocks: u32) -> u32 {
+        if blocks == 0 {
+            (self.low, self.high, self.mean) = (value, value, value);
+        }
+        let by = weight(SHAPE_WEIGHT, blocks);
+        let apart = (value - self.mean).abs();
+        self.mean += by * (value - self.mean);
+        self.deviation += by * (apart - self.deviation);
+        self.low = self.low.min(value);
+        self.high = self.high.max(value);
+        let range = self.range();
+        if self.step == 0.0 {
+            self.step = range / STEPS;
+            return 0;
+        }
+        let mut doubled = 0;
+        while range > STEPS * self.step {
+            self.step *= 2.0;
+            self.values.double_steps();
+            self.shapes.double_steps();
+            doubled += 1;
+        }
+        doubled
+    }
+
+    /// How far the value and the shape lie from what was seen, in ranges; they count as seen then.
+    fn distance(&mut self, value: f64, now: u32, shapes_max: usize) -> f64 {
+        let scale = self.scale();
+        let shape = [self.mean, DEVIATION_FACTOR * self.deviation];
+        scale.distance(&mut self.values, [value, 0.0], now, VALUES)
+            + scale.distance(&mut self.shapes, shape, now, shapes_max)
+    }
+
+    fn scale(&self) -> Scale {
+        Scale { step: self.step, range: self.range() }
+    }
+
+    fn forget(&mut self, now: u32) {
+        self.values.forget(now);
+        self.shapes.forget(now);
+    }
+
+    fn is_sound(&self, shapes_max: usize) -> bool {
+        [self.deviation, self.step].into_iter().all(is_size)
+            && [self.mean, self.low, self.high].into_iter().all(|value| value.abs() <= STATE_MAX)
+            && self.range() <= STEPS * self.step
+            && (self.step > 0.0) == (self.range() > 0.0)
+            && self.values.is_sound(VALUES)
+            && self.shapes.is_sound(shapes_max)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Scale {
+    step: f64,
+    range: f64,
+}
+
+impl Scale {
+    /// How far a place lies from those that were visited, in ranges; 0 while all values are alike.
+    fn distance(self, places: &mut Places, at: [f64; 2], now: u32, capacity: usize) -> f64 {
+        if self.step == 0.0 {
+            return 0.0;
+        }
+        let steps = self.range / self.step;
+        places.visit(at.map(|coordinate| coordinate / self.step), RADIUS * steps, now, capacity) / steps
+    }
+}
+
+/// What the time of day says of the values, and whether it says anything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Season {
+    day: DayProfile,
+    level: f64,
+    /// Mean deviations from the level and from the time of day.
+    around_level: f64,
+    around_day: f64,
+}
+
+impl Season {
+    /// The deviation from what is usual at this time of day, if that is known, and whether the series is a seasonal one.
+    fn observe(&mut self, time_ms: i64, value: f64, blocks: u32) -> (Option<f64>, bool) {
+        if blocks == 0 {
+            self.level = value;
+        }
+        let by = weight(SEASON_MEAN_WEIGHT, blocks);
+        let part = self.day.part(time_ms);
+        let error = value - self.day.mean(part);
+        let rest = (self.day.visits(part) > 0).then_some(error);
+        if let Some(rest) = rest {
+            self.around_day += by * (rest.abs() - self.around_day);
+            self.around_level += by * ((value - self.level).abs() - self.around_level);
+        }
+        self.level += by * (value - self.level);
+        self.day.learn(part, error, DAY_WEIGHT);
+        let strong = self.around_day < (1.0 - SEASON_STRENGTH_MIN) * self.around_level;
+        (rest, strong)
+    }
+
+    fn is_sound(&self) -> bool {
+        self.day.is_sound(DAY_PARTS)
+            && self.level.abs() <= STATE_MAX
+            && is_size(self.around_level)
+            && is_size(self.around_day)
+    }
+}

@@ -1,0 +1,165 @@
+//! How long an alert takes, from the record that decides it being written to a gRPC client having it, on a real broker.
+//!
+//! `cargo run --release -p foreshock --example alert_latency -- BROKERS [ALERTS] [BACKGROUND_SAMPLES_PER_SECOND]`
+//!
+//! Each round breaks one of many services that have nothing to do with each other, with a record every three seconds, and
+//! measures from the last record before the alert. Other series keep the engine busy meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use foreshock::config::{Config, Start};
+use foreshock::engine::Engine;
+use kafka::{ConnectionSettings, TopicSpec, TopicWriter, WriteRecord};
+use model::{Labels, MetricKind, SampleBatchBuilder, SampleRow};
+use proto::foreshock::v1;
+use proto::foreshock::v1::alert_service_client::AlertServiceClient;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const STEP_MS: i64 = 10_000;
+const LEARN_STEPS: i64 = 240;
+const PAUSE: Duration = Duration::from_secs(3);
+
+fn record(points: &[(Labels, i64, f64)]) -> Vec<u8> {
+    let mut builder = SampleBatchBuilder::default();
+    for (labels, time_ms, value) in points {
+        let (labels, kind, start_ms) = (labels.canonical(), MetricKind::Gauge, None);
+        builder.push(&SampleRow { labels: &labels, kind, time_ms: *time_ms, start_ms, value: *value });
+    }
+    codec::encode::samples(&builder.finish())
+}
+
+fn series(service: usize) -> [Labels; 2] {
+    ["queue.length", "cpu.utilization"].map(|metric| Labels::of(&format!("service-{service}"), metric))
+}
+
+fn noise(step: i64) -> f64 {
+    [0.0, 0.7, -0.4, 0.3, -0.6][step.rem_euclid(5) as usize]
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let brokers = arguments.first().ok_or_else(|| anyhow::anyhow!("give the brokers as host:port"))?;
+    let number = |at: usize, default| arguments.get(at).map_or(Ok(default), |text| text.parse::<usize>());
+    let (alerts, background) = (number(1, 40)?, number(2, 20_000)?);
+
+    let run = SystemTime::UNIX_EPOCH.elapsed()?.as_millis();
+    let mut config = Config::default();
+    config.kafka.brokers.clone_from(brokers);
+    config.kafka.group = format!("latency-{run}");
+    config.kafka.start = Start::Earliest;
+    config.sources.retain(|source| source.signal.as_str() == "metrics");
+    let source = format!("latency-{run}-metrics");
+    config.sources[0].topic.clone_from(&source);
+    let topics = &mut config.topics;
+    for topic in [
+        &mut topics.telemetry,
+        &mut topics.anomalies,
+        &mut topics.incidents,
+        &mut topics.alerts,
+        &mut topics.dead_letter,
+    ] {
+        *topic = format!("latency-{run}-{topic}");
+    }
+    let state = std::env::temp_dir().join(format!("foreshock-latency-{run}"));
+    config.state.location = Some(state.display().to_string());
+    config.grpc.listen.set_port(0);
+    config.http.listen.set_port(0);
+    let connection = ConnectionSettings::new(brokers);
+    let spec = TopicSpec { name: source.clone(), partitions: 1, replication: -1, config: vec![] };
+    kafka::topics::ensure(&connection, &[spec], PATIENCE)?;
+    let engine = Engine::start(&config)?;
+    while !engine.is_ready() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    let writer = TopicWriter::new(&connection)?;
+    let write = |payload: &[u8]| {
+        writer.write(WriteRecord { topic: &source, payload, ..WriteRecord::default() })?;
+        writer.flush(PATIENCE)
+    };
+    let now_ms = i64::try_from(run)?;
+    for step in -LEARN_STEPS..0 {
+        let points: Vec<_> = (0..alerts)
+            .flat_map(series)
+            .map(|labels| (labels, now_ms + step * STEP_MS, 20.0 + noise(step)))
+            .collect();
+        write(&record(&points))?;
+    }
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let busy = {
+        let (stop, source, connection) = (Arc::clone(&stop), source.clone(), connection.clone());
+        std::thread::spawn(move || -> anyhow::Result<()> {
+            let writer = TopicWriter::new(&connection)?;
+            let began = Instant::now();
+            let (mut step, per_record) = (0, 500);
+            while !stop.load(Ordering::Relaxed) && background > 0 {
+                let points: Vec<_> = (0..per_record)
+                    .map(|i| (Labels::of(&format!("busy-{}", i % 50), &format!("metric-{}", i / 50)), now_ms + step * 100, noise(step + i)))
+                    .collect();
+                let payload = record(&points);
+                writer.write(WriteRecord { topic: &source, payload: &payload, ..WriteRecord::default() })?;
+                step += 1;
+                let due = Duration::from_secs_f64((step * per_record) as f64 / background as f64);
+                std::thread::sleep(due.saturating_sub(began.elapsed()));
+            }
+            Ok(writer.flush(PATIENCE)?)
+        })
+    };
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let (sender, alerted) = std::sync::mpsc::channel();
+    let address = format!("http://{}", engine.grpc());
+    runtime.spawn(async move {
+        let mut client = AlertServiceClient::connect(address).await.expect("gRPC answers");
+        let request = v1::WatchAlertsRequest::default();
+        let mut stream = client.watch_alerts(request).await.expect("a stream").into_inner();
+        while let Ok(Some(response)) = stream.message().await {
+            let service = response.alert.and_then(|alert| alert.labels.get("service").cloned());
+            let _ = sender.send((Instant::now(), service.unwrap_or_default()));
+        }
+    });
+    std::thread::sleep(Duration::from_secs(2));
+
+    let mut latencies_ms = Vec::new();
+    for service in 0..alerts {
+        for step in 0..6 {
+            let points = series(service).map(|labels| (labels, now_ms + step * STEP_MS, 400.0 + noise(step)));
+            let written = Instant::now();
+            write(&record(&points))?;
+            let wanted = format!("service-{service}");
+            let until = written + PAUSE;
+            let mut found = None;
+            while found.is_none() && Instant::now() < until {
+                let left = until.saturating_duration_since(Instant::now());
+                if let Ok((at, service)) = alerted.recv_timeout(left)
+                    && service == wanted
+                {
+                    found = Some(at);
+                }
+            }
+            if let Some(at) = found {
+                latencies_ms.push(at.saturating_duration_since(written).as_millis());
+                break;
+            }
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    busy.join().expect("no panic")?;
+    engine.stop()?;
+    std::fs::remove_dir_all(state)?;
+    latencies_ms.sort_unstable();
+    let quantile = |q: f64| {
+        let last = latencies_ms.len().saturating_sub(1);
+        latencies_ms.get((last as f64 * q).round() as usize).copied()
+    };
+    println!(
+        "{{\"alerts\":{},\"of\":{alerts},\"background_samples_per_s\":{background},\"p50_ms\":{:?},\"p99_ms\":{:?}}}",
+        latencies_ms.len(),
+        quantile(0.5).unwrap_or_default(),
+        quantile(0.99).unwrap_or_default()
+    );
+    Ok(())
+}
