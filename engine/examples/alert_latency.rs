@@ -97,7 +97,13 @@ fn main() -> anyhow::Result<()> {
             let (mut step, per_record) = (0, 500);
             while !stop.load(Ordering::Relaxed) && background > 0 {
                 let points: Vec<_> = (0..per_record)
-                    .map(|i| (Labels::of(&format!("busy-{}", i % 50), &format!("metric-{}", i / 50)), now_ms + step * 100, noise(step + i)))
+                    .map(|i| {
+                        (
+                            Labels::of(&format!("busy-{}", i % 50), &format!("metric-{}", i / 50)),
+                            now_ms + step * 100,
+                            noise(step + i),
+                        )
+                    })
                     .collect();
                 let payload = record(&points);
                 writer.write(WriteRecord { topic: &source, payload: &payload, ..WriteRecord::default() })?;
