@@ -76,6 +76,20 @@ impl ServiceGraph {
         self.dropped
     }
 
+    /// The services from which any of these can be reached over calls in either direction, they themselves included.
+    pub fn connected<'a>(&'a self, services: &'a [String]) -> BTreeSet<&'a str> {
+        let mut seen: BTreeSet<&str> = services.iter().map(String::as_str).collect();
+        let mut queue: Vec<&str> = seen.iter().copied().collect();
+        while let Some(service) = queue.pop() {
+            for next in self.neighbours.get(service).into_iter().flatten() {
+                if seen.insert(next) {
+                    queue.push(next);
+                }
+            }
+        }
+        seen
+    }
+
     /// Hops between two services in either direction, if at most `hops_max`.
     pub fn distance(&self, from: &str, to: &str, hops_max: usize) -> Option<usize> {
         if from == to {
@@ -114,6 +128,9 @@ mod tests {
         assert_eq!(graph.dropped(), 1);
         assert_eq!(graph.distance("store", "web", 2), Some(2));
         assert_eq!(graph.distance("store", "ads", 2), None);
+        let (start, alone) = (["store".to_owned()], ["batch".to_owned()]);
+        assert_eq!(graph.connected(&start), BTreeSet::from(["ads", "cart", "store", "web"]));
+        assert_eq!(graph.connected(&alone), BTreeSet::from(["batch"]));
         graph.decay(15);
         assert_eq!(graph.distance("store", "web", 5), None);
         assert_eq!(graph.distance("ads", "web", 1), Some(1));

@@ -364,6 +364,11 @@ fn rank(open: &mut OpenIncident, now_ms: i64, settings: &GrouperSettings, correl
     let mut causes: Vec<RootCause> = correlator.rank_for(&open.trigger.into(), now_ms);
     if !open.by_hand {
         causes.retain(|cause| cause.score > 0.0);
+        // What no call leads to did not cause it, however loud it is at the same time. Without any calls nobody knows.
+        if !correlator.graph().is_empty() {
+            let related = correlator.graph().connected(&open.incident.services);
+            causes.retain(|cause| related.contains(cause.service.as_str()));
+        }
         causes.truncate(settings.causes_max);
     }
     open.incident.root_causes = causes;

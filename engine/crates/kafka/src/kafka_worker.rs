@@ -236,9 +236,6 @@ impl Source for KafkaSource {
     }
 
     fn poll(&mut self, timeout: Duration, take: &mut Take<'_, Error>) -> Result<bool, Failure<Error>> {
-        if let Some(ends) = self.consumer.context().ends().as_ref() {
-            self.ends.clone_from(ends);
-        }
         let now_ms = now_ms();
         let (ends, fetched) = (&self.ends, &self.fetched);
         let is_at_end = |key: &TopicPartition| ends.lag(&key.0, key.1, fetched.get(key).copied()) == Some(0);
@@ -349,14 +346,15 @@ impl Source for KafkaSource {
         self.consumer.group_metadata()
     }
 
-    fn lag(&mut self, positions: &[(&str, i32, Option<i64>)]) -> Option<i64> {
-        let ends = self.consumer.context().ends().take()?;
-        let lags = positions.iter().map(|(topic, number, position)| ends.lag(topic, *number, *position));
+    fn lag(&mut self, positions: &mut dyn Iterator<Item = (&str, i32, Option<i64>)>) -> Option<i64> {
+        self.ends = self.consumer.context().ends().take()?;
+        let lags = positions.map(|(topic, number, position)| self.ends.lag(topic, number, position));
         Some(lags.sum::<Option<i64>>().unwrap_or(-1))
     }
 
     fn forget_lag(&mut self) {
         self.consumer.context().ends().take();
+        self.ends = Ends::default();
     }
 }
 

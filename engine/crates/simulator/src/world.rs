@@ -463,7 +463,7 @@ impl Source for SimulatedSource {
         Some(self.0.member)
     }
 
-    fn lag(&mut self, _positions: &[(&str, i32, Option<i64>)]) -> Option<i64> {
+    fn lag(&mut self, _positions: &mut dyn Iterator<Item = (&str, i32, Option<i64>)>) -> Option<i64> {
         None
     }
 

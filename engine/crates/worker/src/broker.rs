@@ -105,7 +105,7 @@ pub trait Source {
 
     /// Records behind `positions`, the offsets behind the last record taken of each owned partition, if there is news
     /// of it; negative if one of them is unknown.
-    fn lag(&mut self, positions: &[(&str, i32, Option<i64>)]) -> Option<i64>;
+    fn lag(&mut self, positions: &mut dyn Iterator<Item = (&str, i32, Option<i64>)>) -> Option<i64>;
 
     /// What is known of the lag is void, because partitions or positions changed.
     fn forget_lag(&mut self);

@@ -178,15 +178,18 @@ where
 
     fn step(&mut self, timeout: Duration) -> Result<(), S::Error> {
         let Self { source, sink, partitions, outputs, counters, .. } = self;
+        let mut replay_ended = false;
         let polled = source.poll(timeout, &mut |record, time_ms| {
-            process(record, time_ms, partitions, sink, outputs, counters)
+            process(record, time_ms, partitions, sink, outputs, counters, &mut replay_ended)
         });
         match polled {
             Ok(true) => {}
             Ok(false) => self.sink.poll(),
             Err(failure) => self.recover(failure)?,
         }
-        self.check_replays()?;
+        if replay_ended {
+            self.check_replays()?;
+        }
         for change in self.source.changes() {
             self.take(&change)?;
         }
@@ -223,12 +226,9 @@ where
     }
 
     fn note_lag(&mut self) {
-        let positions: Vec<(&str, i32, Option<i64>)> = self
-            .partitions
-            .iter()
-            .map(|(topic, number, partition)| (topic, number, partition.position))
-            .collect();
-        if let Some(lag) = self.source.lag(&positions) {
+        let partitions = self.partitions.iter();
+        let mut positions = partitions.map(|(topic, number, partition)| (topic, number, partition.position));
+        if let Some(lag) = self.source.lag(&mut positions) {
             self.counters.lag_records.store(lag, Ordering::Relaxed);
         }
     }
@@ -477,11 +477,16 @@ fn process<K: Sink>(
     sink: &mut K,
     outputs: &mut Vec<Output>,
     counters: &WorkerCounters,
+    replay_ended: &mut bool,
 ) -> Result<(), Failure<K::Error>> {
     // A record of a partition that was just revoked: its next owner reads it.
     let Some(partition) = partitions.get_mut(record.topic, record.partition) else { return Ok(()) };
-    let progress = partition.progress.as_mut();
-    let muted = progress.is_some_and(|progress| progress.on_record(record.offset, time_ms, counters));
+    let mut muted = false;
+    if let Some(progress) = &mut partition.progress {
+        let was_muted = progress.is_muted();
+        muted = progress.on_record(record.offset, time_ms, counters);
+        *replay_ended |= was_muted && !muted;
+    }
     partition.position = Some(record.offset + 1);
     if !muted {
         partition.first.get_or_insert(record.offset);
