@@ -1,6 +1,6 @@
 //! `foreshock snapshot`: the states that are kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -55,6 +55,13 @@ impl Snapshot {
         let Some(location) = &config.state.location else {
             bail!("state.location is null in the configuration, so no state is kept");
         };
+        let is_path = !location.contains("://");
+        if is_path && matches!(self.action, Action::Ls { .. }) && !Path::new(location).exists() {
+            // To look is not to make.
+            bail!(
+                "there is no folder {location}; state.location in the configuration names it, below the working directory of the engine"
+            );
+        }
         let store = checkpoint::open(location, &config.state.options).context("state.location")?;
         match self.action {
             Action::Ls { output } => list(store.as_ref(), location, output)?,

@@ -58,8 +58,8 @@ pub enum StoreError {
     InvalidName { name: String },
     #[error("the snapshot store {location:?} cannot be opened: {problem}")]
     Location { location: String, problem: String },
-    #[error("failed to {doing} in {place}: {source}; check the disk and the path")]
-    Io { place: String, doing: &'static str, source: std::io::Error },
+    #[error("failed to {doing} in {place}: {reason}; check the disk and the path")]
+    Io { place: String, doing: &'static str, reason: std::io::Error },
     #[error("failed to {doing} in {place}: {reason}; check the endpoint, the region and the network")]
     Unreachable { place: String, doing: &'static str, reason: String },
 }

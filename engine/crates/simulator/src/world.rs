@@ -381,9 +381,15 @@ impl Source for SimulatedSource {
     }
 
     fn changes(&mut self) -> Vec<Change> {
-        let mut world = self.0.world.borrow_mut();
-        let member = world.members.get_mut(&self.0.member);
-        member.map(|member| member.changes.drain(..).collect()).unwrap_or_default()
+        let world = &mut *self.0.world.borrow_mut();
+        // Somebody who was put out of the group learns it some time later.
+        let is_late = !world.chance(8);
+        let is_calm = world.is_calm;
+        let Some(member) = world.members.get_mut(&self.0.member) else { return Vec::new() };
+        if member.is_out && is_late && !is_calm {
+            return Vec::new();
+        }
+        member.changes.drain(..).collect()
     }
 
     fn answer(&mut self, change: &Change, starts: &[(TopicPartition, Start)]) {

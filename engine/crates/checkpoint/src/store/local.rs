@@ -200,7 +200,7 @@ fn error(place: &str, doing: &'static str, source: io::Error) -> StoreError {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             StoreError::Denied { place, doing, reason: source.to_string() }
         }
-        _ => StoreError::Io { place, doing, source },
+        _ => StoreError::Io { place, doing, reason: source },
     }
 }
 

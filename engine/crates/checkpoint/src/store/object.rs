@@ -123,7 +123,7 @@ impl ObjectStore {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|source| StoreError::Io { place: place_of(bucket, &prefix), doing: "start", source })?;
+            .map_err(|reason| StoreError::Io { place: place_of(bucket, &prefix), doing: "start", reason })?;
         let client = builder.build().map_err(|error| problem(reason_of(&error, &secrets)))?;
         Ok(ObjectStore { client, place: place_of(bucket, &prefix), prefix, secrets, runtime: Some(runtime) })
     }
