@@ -24,6 +24,7 @@ mod places;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::{STATE_MAX, VALUE_MAX};
 use crate::{Detector, Direction, InvalidParameters, Point, Verdict};
 use level::Level;
 use novelty::Novelty;
@@ -40,10 +41,6 @@ const HOLD_FACTOR: f64 = 1.25;
 /// Novelty counts for so much less with each alert of the last week: what is always new is not news.
 const NOVELTY_PER_ALERT: f64 = 0.05;
 const WEEK_S: f64 = 7.0 * 86_400.0;
-/// Beyond this all values are alike, so that sums and powers stay finite.
-const VALUE_MAX: f64 = 1e100;
-/// No part of the state is larger.
-const STATE_MAX: f64 = 1e150;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

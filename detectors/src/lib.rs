@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod bank;
+mod bounds;
 pub mod deviation;
 pub mod ensemble;
 pub mod ewma;

@@ -16,6 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::{STATE_MAX, VALUE_MAX};
 use crate::{Detector, Deviation, Direction, InvalidParameters, Point, Verdict};
 
 /// Of a day 5 minutes each.
@@ -26,10 +27,6 @@ const MEAN_ABS_PER_SIGMA: f64 = 0.797_884_560_802_865_4;
 const LOSS_RATIO_MAX: f64 = 0.7;
 /// An error counts as at most this many limits when the two forecasts are compared.
 const LIMITS_MAX: f64 = 4.0;
-/// Beyond this all values are alike, so that sums and products of a few stay finite.
-const VALUE_MAX: f64 = 1e100;
-/// No part of the state is larger.
-const STATE_MAX: f64 = 1e150;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

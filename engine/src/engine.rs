@@ -249,7 +249,9 @@ fn checkpoints(config: &Config) -> anyhow::Result<Option<Checkpoints>> {
         interval: duration(state.snapshot_interval),
         keep: state.keep,
         warm_up: duration(state.warm_up),
-        ..Checkpoints::new(store.into(), config.digest())
+        store: store.into(),
+        config_digest: config.digest(),
+        run: kafka::on_threads(),
     }))
 }
 

@@ -19,7 +19,7 @@ pub mod store;
 
 pub use manifest::{CheckpointManifest, InvalidManifest, METADATA_BYTES_MAX, OutputDigest, SnapshotRef};
 pub use name::{InvalidName, SnapshotName};
-pub use recovery::{ColdStart, RecoveryInput, RecoveryPlan, StartPosition, plan};
+pub use recovery::{ColdStart, RecoveryInput, RecoveryPlan, plan};
 pub use retention::superseded;
 pub use snapshot::{InvalidSnapshot, Section, Snapshot};
 pub use store::{LocalStore, ObjectStore, SNAPSHOT_BYTES_MAX, SnapshotStore, StoreError, Stored, open};

@@ -1,4 +1,4 @@
-//! What to do when a partition is assigned: a pure decision.
+//! What to do when a partition is assigned for which offsets are committed: a pure decision.
 //!
 //! Load the snapshot that was chosen. If it turns out missing or damaged, take it off the list and [`plan`] again.
 
@@ -13,8 +13,8 @@ pub struct RecoveryInput<'a> {
     pub group: &'a str,
     pub topic: &'a str,
     pub partition: i32,
-    /// Of the first record that was not committed; `None` if nothing ever was.
-    pub committed_offset: Option<i64>,
+    /// Of the first record that was not committed.
+    pub committed_offset: i64,
     /// What was committed with the offset.
     pub manifest: Option<&'a CheckpointManifest>,
     /// Of the configuration that the engine runs with now.
@@ -23,22 +23,10 @@ pub struct RecoveryInput<'a> {
     pub low_watermark: i64,
     /// In any order; those of other partitions do not count.
     pub snapshots: &'a [SnapshotName],
-    /// `auto.offset.reset`
-    pub start: StartPosition,
-}
-
-/// Where a group starts that never committed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StartPosition {
-    #[default]
-    Earliest,
-    Latest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecoveryPlan {
-    /// Nothing was committed: begin with an empty state and the output on.
-    Fresh { from: StartPosition },
     /// Load `snapshot`, process the records from `replay_from` to before `unmute_at` with the output muted, then go on with it on.
     Restore {
         snapshot: SnapshotName,
@@ -92,9 +80,7 @@ impl fmt::Display for ColdStart {
 /// Prefers the manifest's snapshot, then the newest before the committed offset. A later one is never used, since its state knows records
 /// whose outputs were not committed.
 pub fn plan(input: &RecoveryInput<'_>) -> RecoveryPlan {
-    let Some(committed) = input.committed_offset.filter(|offset| *offset >= 0) else {
-        return RecoveryPlan::Fresh { from: input.start };
-    };
+    let committed = input.committed_offset;
     let restore = |snapshot: &SnapshotName, compare| RecoveryPlan::Restore {
         snapshot: snapshot.clone(),
         replay_from: snapshot.offset(),

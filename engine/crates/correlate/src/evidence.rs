@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use model::{Change, RootCause};
+use model::{Change, RootCause, SpanRow};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::ServiceGraph;
@@ -239,19 +239,10 @@ impl Correlator {
         service
     }
 
-    /// A finished span. Times in µs since the epoch; ids of 0 mean none.
-    #[allow(clippy::too_many_arguments)]
-    pub fn observe_span(
-        &mut self,
-        start_us: i64,
-        duration_us: i64,
-        trace_id: u128,
-        span_id: u64,
-        parent: Option<u64>,
-        service: &str,
-        operation: &str,
-        error: bool,
-    ) {
+    /// A finished span. Ids of 0 mean none.
+    pub fn observe_span(&mut self, span: &SpanRow<'_>) {
+        let SpanRow { start_us, duration_us, trace_id, span_id, parent, service, operation, error, .. } =
+            *span;
         let service = self.service(service);
         let operation = self.symbols.intern(&format!("{}|{operation}", self.symbols.name(service)));
         if operation != OVERFLOW && !self.operation_service.contains_key(&operation) {

@@ -74,8 +74,8 @@ pub enum Error {
         source: KafkaError,
     },
 
-    #[error("the stored state cannot be read, and to go on without it would be to lose it: {0}")]
-    State(#[from] checkpoint::StoreError),
+    #[error("{0}; to go on without the state would be to lose it")]
+    Recovery(#[from] worker::RecoveryError),
 
     #[error("could not start the thread `{name}`: {source}")]
     Thread {
@@ -91,7 +91,7 @@ impl Error {
             Error::Unreachable { .. } | Error::Kafka { .. } | Error::Fatal { .. } | Error::Thread { .. } => {
                 Action::Retry
             }
-            Error::State(error) if error.is_transient() => Action::Retry,
+            Error::Recovery(worker::RecoveryError::Store(error)) if error.is_transient() => Action::Retry,
             _ => Action::Stop,
         }
     }

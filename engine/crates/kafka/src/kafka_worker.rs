@@ -13,7 +13,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, OwnedMessage};
+use rdkafka::message::{Headers, OwnedMessage};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
@@ -364,20 +364,8 @@ fn now_ms() -> i64 {
 }
 
 fn give<M: Message>(message: &M, take: &mut Take<'_, Error>) -> Result<(), Failure<Error>> {
-    let headers = message.headers().map(named_headers).unwrap_or_default();
-    let record = SourceRecord {
-        topic: message.topic(),
-        partition: message.partition(),
-        offset: message.offset(),
-        key: message.key(),
-        headers: &headers,
-        payload: message.payload().unwrap_or_default(),
-    };
-    take(record, message.timestamp().to_millis())
-}
-
-fn named_headers<H: Headers>(headers: &H) -> Vec<(&str, &[u8])> {
-    headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect()
+    let headers = headers_of(message);
+    take(record_of(message, &headers), message.timestamp().to_millis())
 }
 
 fn listed(keys: &[TopicPartition]) -> TopicPartitionList {
@@ -493,8 +481,23 @@ impl KafkaSource {
     }
 }
 
-pub(crate) fn borrowed_headers<'m>(message: &'m BorrowedMessage<'_>) -> Vec<(&'m str, &'m [u8])> {
-    message.headers().map(named_headers).unwrap_or_default()
+pub(crate) fn headers_of<M: Message>(message: &M) -> Vec<(&str, &[u8])> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect()
+}
+
+pub(crate) fn record_of<'m, M: Message>(
+    message: &'m M,
+    headers: &'m [(&'m str, &'m [u8])],
+) -> SourceRecord<'m> {
+    SourceRecord {
+        topic: message.topic(),
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key(),
+        headers,
+        payload: message.payload().unwrap_or_default(),
+    }
 }
 
 /// librdkafka recovers from most errors by itself; only those that it cannot recover from end the worker.

@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::Error;
 use crate::client::{LogContext, lone_consumer};
 use crate::error::Doing;
-use crate::kafka_worker::borrowed_headers;
+use crate::kafka_worker::{headers_of, record_of};
 use crate::settings::{ConnectionSettings, Side, keep_known};
 use crate::topics;
 
@@ -129,15 +129,8 @@ fn read<F: FnMut(ReadRecord<'_>)>(
     while !shared.stop.load(Ordering::Acquire) {
         match consumer.poll(POLL) {
             Some(Ok(message)) => {
-                let headers = borrowed_headers(&message);
-                let record = SourceRecord {
-                    topic: message.topic(),
-                    partition: message.partition(),
-                    offset: message.offset(),
-                    key: message.key(),
-                    headers: &headers,
-                    payload: message.payload().unwrap_or_default(),
-                };
+                let headers = headers_of(&message);
+                let record = record_of(&message, &headers);
                 let timestamp_ms = message.timestamp().to_millis();
                 let mut callback = callback.lock().unwrap_or_else(PoisonError::into_inner);
                 callback(ReadRecord { record, timestamp_ms });

@@ -194,16 +194,7 @@ impl Analysis {
         let service = Labels::new([(SERVICE, row.service)]);
         self.steps.span(&service, end_ms, row.duration_us, row.error);
         self.steps.span(&service.with("operation", row.operation), end_ms, row.duration_us, row.error);
-        self.correlator.observe_span(
-            row.start_us,
-            row.duration_us,
-            row.trace_id,
-            row.span_id,
-            row.parent,
-            row.service,
-            row.operation,
-            row.error,
-        );
+        self.correlator.observe_span(row);
     }
 
     pub fn on_log(&mut self, row: &LogRow<'_>, out: &mut Vec<Finding>) {

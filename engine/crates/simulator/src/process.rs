@@ -51,7 +51,10 @@ impl Process {
             interval: Duration::from_millis(interval_ms),
             keep: 2,
             run: Arc::new(run),
-            ..Checkpoints::new(Arc::clone(store), 7)
+            store: Arc::clone(store),
+            // Everything.
+            warm_up: Duration::MAX,
+            config_digest: 7,
         };
         let settings = DriverSettings {
             name: format!("{slot}"),

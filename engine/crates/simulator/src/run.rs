@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint::SnapshotStore;
-use model::SourceRecord;
 use pipeline::PartitionTask;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -16,7 +15,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::chain::Chain;
 use crate::process::Process;
 use crate::store::SimulatedStore;
-use crate::world::{Fate, TOPIC, World};
+use crate::world::{Fate, World, record};
 
 /// Turns with faults, and turns that must then be enough to finish.
 const CHAOS_TURNS: usize = 3_000;
@@ -217,15 +216,7 @@ fn expected(world: &World, partition: usize) -> Vec<Vec<u8>> {
     let mut task = Chain::default();
     let mut out = Vec::new();
     for (offset, payload) in world.records(partition) {
-        let record = SourceRecord {
-            topic: TOPIC,
-            partition: partition as i32,
-            offset: offset as i64,
-            key: None,
-            headers: &[],
-            payload,
-        };
-        task.on_record(record, &mut out);
+        task.on_record(record(partition, offset, payload), &mut out);
     }
     out.into_iter().map(|output| output.payload).collect()
 }

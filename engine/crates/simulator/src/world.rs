@@ -6,15 +6,14 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use checkpoint::StoreError;
 use model::{Output, SourceRecord};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use worker::{Change, Committed, Failure, Sink, Source, Start, Take, TopicPartition, Written};
+use worker::{Change, Committed, Failure, RecoveryError, Sink, Source, Start, Take, TopicPartition, Written};
 
 use crate::run::Mutation;
 
-pub(crate) const TOPIC: &str = "input";
+const TOPIC: &str = "input";
 /// A member that was not heard of for this long is put out of the group.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -29,8 +28,8 @@ pub enum Fate {
     Fenced,
 }
 
-impl From<StoreError> for Fate {
-    fn from(_: StoreError) -> Self {
+impl From<RecoveryError> for Fate {
+    fn from(_: RecoveryError) -> Self {
         Fate::Crashed
     }
 }
@@ -289,6 +288,11 @@ impl World {
     }
 }
 
+pub(crate) fn record(partition: usize, offset: usize, payload: &[u8]) -> SourceRecord<'_> {
+    let (partition, offset) = (partition as i32, offset as i64);
+    SourceRecord { topic: TOPIC, partition, offset, key: None, headers: &[], payload }
+}
+
 fn key(partition: usize) -> TopicPartition {
     (TOPIC.to_owned(), partition as i32)
 }
@@ -369,15 +373,7 @@ impl Source for SimulatedSource {
             (partition, position, world.logs[partition].records[position].clone().unwrap_or_default())
         };
         let (partition, offset, payload) = found;
-        let record = SourceRecord {
-            topic: TOPIC,
-            partition: partition as i32,
-            offset: offset as i64,
-            key: None,
-            headers: &[],
-            payload: &payload,
-        };
-        take(record, Some(offset as i64)).map(|()| true)
+        take(record(partition, offset, &payload), Some(offset as i64)).map(|()| true)
     }
 
     fn changes(&mut self) -> Vec<Change> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use checkpoint::StoreError;
+use checkpoint::{InvalidManifest, StoreError};
 use model::{Output, SourceRecord};
 
 /// A topic's name and the number of one of its partitions.
@@ -31,6 +31,15 @@ impl<E> From<E> for Failure<E> {
     fn from(error: E) -> Self {
         Failure::Stop(error)
     }
+}
+
+/// Why a task cannot come back to its committed offset. To go on without its state would be to lose it.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    #[error("the stored state cannot be read: {0}")]
+    Store(#[from] StoreError),
+    #[error("what was committed with the offset is not for this program: {0}")]
+    Manifest(#[from] InvalidManifest),
 }
 
 /// How a write was taken.
@@ -63,7 +72,7 @@ pub type Take<'t, E> = dyn FnMut(SourceRecord<'_>, Option<i64>) -> Result<(), Fa
 
 /// One member of a consumer group.
 pub trait Source {
-    type Error: std::fmt::Display + From<StoreError>;
+    type Error: std::fmt::Display + From<RecoveryError>;
     /// Proves to the transaction that this member still is one.
     type Group;
 

@@ -9,6 +9,9 @@ use checkpoint::SnapshotStore;
 /// Work that no record waits for.
 pub type Job = Box<dyn FnOnce() + Send>;
 
+/// Runs jobs beside the worker.
+pub type Run = Arc<dyn Fn(Job) -> io::Result<()> + Send + Sync>;
+
 #[derive(Clone)]
 pub struct Checkpoints {
     pub store: Arc<dyn SnapshotStore>,
@@ -21,22 +24,12 @@ pub struct Checkpoints {
     /// Of all settings that have an influence on outputs: after a change, a replay may differ from what was committed.
     pub config_digest: u64,
     /// Runs the storing of a snapshot beside the worker.
-    pub run: Arc<dyn Fn(Job) -> io::Result<()> + Send + Sync>,
+    pub run: Run,
 }
 
-impl Checkpoints {
-    /// Every minute, three of each partition, two hours of warm-up, and a thread for each snapshot.
-    pub fn new(store: Arc<dyn SnapshotStore>, config_digest: u64) -> Self {
-        let run = |job| std::thread::Builder::new().name("snapshot".to_owned()).spawn(job).map(drop);
-        Self {
-            store,
-            interval: Duration::from_secs(60),
-            keep: 3,
-            warm_up: Duration::from_secs(7200),
-            config_digest,
-            run: Arc::new(run),
-        }
-    }
+/// A thread for each job.
+pub fn on_threads() -> Run {
+    Arc::new(|job| std::thread::Builder::new().name("snapshot".to_owned()).spawn(job).map(drop))
 }
 
 impl std::fmt::Debug for Checkpoints {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use checkpoint::SnapshotName;
+use codec::dead_letter;
 use model::{Output, OutputTopic, SourceRecord};
 use pipeline::PartitionTask;
 
@@ -462,14 +463,6 @@ fn backoff(aborts_before: u32) -> Duration {
     }
 }
 
-/// The record that an output came from.
-#[derive(Clone, Copy)]
-struct Origin<'a> {
-    topic: &'a str,
-    partition: i32,
-    offset: i64,
-}
-
 fn process<K: Sink>(
     record: SourceRecord<'_>,
     time_ms: Option<i64>,
@@ -495,30 +488,39 @@ fn process<K: Sink>(
     counters.records.fetch_add(1, Ordering::Relaxed);
     counters.record_bytes.fetch_add(record.payload.len() as u64, Ordering::Relaxed);
     partition.task.on_record(record, outputs);
-    let origin = Origin { topic: record.topic, partition: record.partition, offset: record.offset };
     for output in outputs.drain(..) {
         if let Some(progress) = &mut partition.progress {
             progress.on_output(&output);
         }
         if !muted {
-            write(sink, &output, origin, counters)?;
+            write(sink, &output, record, counters)?;
         }
     }
     Ok(())
 }
 
-/// Writes an output; one that is too large to send becomes a dead letter that says so.
+/// Writes an output. For one that is too large to send the record that it came from becomes a dead letter.
 fn write<K: Sink>(
     sink: &mut K,
     output: &Output,
-    origin: Origin<'_>,
+    record: SourceRecord<'_>,
     counters: &WorkerCounters,
 ) -> Result<(), Failure<K::Error>> {
     let mut written = sink.write(output)?;
     let mut dead = output.topic == OutputTopic::DeadLetter;
     if written == Written::TooLarge {
         dead = true;
-        written = sink.write(&too_large(output, origin))?;
+        let (bytes, topic) = (output.payload.len(), output.topic.as_str());
+        let reason = format!(
+            "an output of {bytes} bytes for {topic} is larger than message.max.bytes allows; raise it"
+        );
+        let mut letter = dead_letter::unreadable(record, &reason);
+        written = sink.write(&letter)?;
+        if written == Written::TooLarge {
+            // Its place says where to find it.
+            letter.payload.clear();
+            written = sink.write(&letter)?;
+        }
     }
     if let Written::Queued { waits } = written {
         counters.queue_full.fetch_add(waits, Ordering::Relaxed);
@@ -526,26 +528,6 @@ fn write<K: Sink>(
     counters.outputs.fetch_add(1, Ordering::Relaxed);
     counters.dead_letters.fetch_add(u64::from(dead), Ordering::Relaxed);
     Ok(())
-}
-
-fn too_large(output: &Output, origin: Origin<'_>) -> Output {
-    let reason = format!(
-        "an output of {} bytes for {:?} is larger than message.max.bytes allows",
-        output.payload.len(),
-        output.topic
-    );
-    let headers = [
-        ("reason", reason),
-        ("source.topic", origin.topic.to_owned()),
-        ("source.partition", origin.partition.to_string()),
-        ("source.offset", origin.offset.to_string()),
-    ];
-    Output {
-        topic: OutputTopic::DeadLetter,
-        key: Vec::new(),
-        headers: headers.into_iter().map(|(key, value)| (key.to_owned(), value.into_bytes())).collect(),
-        payload: Vec::new(),
-    }
 }
 
 #[cfg(test)]

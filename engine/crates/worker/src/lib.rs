@@ -15,7 +15,9 @@ mod driver;
 mod progress;
 mod recovery;
 
-pub use broker::{Change, Committed, Failure, Sink, Source, Start, Take, TopicPartition, Written};
-pub use checkpoints::{Checkpoints, Job};
+pub use broker::{
+    Change, Committed, Failure, RecoveryError, Sink, Source, Start, Take, TopicPartition, Written,
+};
+pub use checkpoints::{Checkpoints, Job, Run, on_threads};
 pub use counters::{CounterValues, WorkerCounters};
 pub use driver::{Driver, DriverSettings, TaskFactory};

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointManifest, RecoveryInput, RecoveryPlan, Snapshot, SnapshotName, SnapshotStore, StartPosition,
+    CheckpointManifest, InvalidManifest, RecoveryInput, RecoveryPlan, Snapshot, SnapshotName, SnapshotStore,
     StoreError,
 };
 use pipeline::PartitionTask;
 
-use crate::broker::{Committed, Source, Start, TopicPartition};
+use crate::broker::{Committed, RecoveryError, Source, Start, TopicPartition};
 use crate::checkpoints::Checkpoints;
 use crate::counters::WorkerCounters;
 use crate::progress::Progress;
@@ -38,10 +38,15 @@ pub(crate) fn recover<S: Source>(
         return Ok(Recovered { task: make(), progress, start: Start::Configured });
     };
     let (topic, partition) = (key.0.as_str(), key.1);
-    let manifest = CheckpointManifest::from_metadata(&committed.metadata).unwrap_or_else(|error| {
-        tracing::warn!(%error, topic, partition, "what was committed with the offset cannot be read");
-        None
-    });
+    let manifest = match CheckpointManifest::from_metadata(&committed.metadata) {
+        Ok(manifest) => manifest,
+        // A newer program's: its state is there, and not for this one.
+        Err(error @ InvalidManifest::Version { .. }) => return Err(RecoveryError::from(error).into()),
+        Err(error) => {
+            tracing::warn!(%error, topic, partition, "what was committed with the offset cannot be read");
+            None
+        }
+    };
     let (low_watermark, end) = source.watermarks(key)?;
     if offset > end {
         tracing::error!(
@@ -59,7 +64,7 @@ pub(crate) fn recover<S: Source>(
         Ok(name) => match patiently(source, || store.list(&name.folder())) {
             // A right to list is not needed for a restart.
             Err(StoreError::Denied { .. }) => Vec::new(),
-            listed => listed?,
+            listed => listed.map_err(RecoveryError::from)?,
         },
         Err(_) => Vec::new(),
     };
@@ -74,16 +79,15 @@ pub(crate) fn recover<S: Source>(
             group,
             topic,
             partition,
-            committed_offset: Some(offset),
+            committed_offset: offset,
             manifest: manifest.as_ref(),
             config_digest: checkpoints.config_digest,
             low_watermark,
             snapshots: &available,
-            start: StartPosition::Earliest,
         };
         match checkpoint::plan(&input) {
             RecoveryPlan::Restore { snapshot, replay_from, unmute_at, compare } => {
-                match restored(source, store, &snapshot, make)? {
+                match restored(source, store, &snapshot, make).map_err(RecoveryError::from)? {
                     Ok(task) if manifest.is_none() => {
                         // Somebody else committed this offset, to skip records perhaps: what lies before stays unread.
                         counters.restores.fetch_add(1, Relaxed);
@@ -101,9 +105,6 @@ pub(crate) fn recover<S: Source>(
                         available.retain(|name| *name != snapshot);
                     }
                 }
-            }
-            RecoveryPlan::Fresh { .. } => {
-                return Ok(Recovered { task: make(), progress, start: Start::At(offset) });
             }
             RecoveryPlan::WarmUp { unmute_at, reason } => {
                 counters.cold_starts.fetch_add(1, Relaxed);
@@ -160,7 +161,10 @@ fn warm_up_from<S: Source>(
     warm_up: Duration,
     time_ms: Option<i64>,
 ) -> Option<i64> {
-    let warm_up_ms = i64::try_from(warm_up.as_millis()).ok().filter(|ms| *ms > 0)?;
+    if warm_up.is_zero() {
+        return None;
+    }
+    let warm_up_ms = i64::try_from(warm_up.as_millis()).unwrap_or(i64::MAX);
     source.offset_at(key, time_ms?.saturating_sub(warm_up_ms).max(0))
 }
 

@@ -15,26 +15,34 @@ fn manifest(config_digest: u64, snapshot: Option<&SnapshotName>) -> CheckpointMa
     CheckpointManifest { epoch: 9, config_digest, time_ms: None, snapshot }
 }
 
+fn input<'a>(
+    committed_offset: i64,
+    manifest: Option<&'a CheckpointManifest>,
+    low_watermark: i64,
+    snapshots: &'a [SnapshotName],
+) -> RecoveryInput<'a> {
+    let (group, topic, partition) = ("g", "t", 0);
+    RecoveryInput {
+        group,
+        topic,
+        partition,
+        committed_offset,
+        manifest,
+        config_digest: CONFIG,
+        low_watermark,
+        snapshots,
+    }
+}
+
 #[track_caller]
 fn check(
-    committed_offset: Option<i64>,
+    committed_offset: i64,
     manifest: Option<CheckpointManifest>,
     low_watermark: i64,
     snapshots: &[SnapshotName],
     expected: RecoveryPlan,
 ) {
-    let input = RecoveryInput {
-        group: "g",
-        topic: "t",
-        partition: 0,
-        committed_offset,
-        manifest: manifest.as_ref(),
-        config_digest: CONFIG,
-        low_watermark,
-        snapshots,
-        start: StartPosition::Latest,
-    };
-    assert_eq!(plan(&input), expected);
+    assert_eq!(plan(&input(committed_offset, manifest.as_ref(), low_watermark, snapshots)), expected);
 }
 
 fn restore(snapshot: SnapshotName, unmute_at: i64, compare: Option<OutputDigest>) -> RecoveryPlan {
@@ -46,48 +54,34 @@ fn warm_up(unmute_at: i64, reason: ColdStart) -> RecoveryPlan {
 }
 
 #[test]
-fn nothing_committed_starts_fresh_even_with_snapshots() {
-    let fresh = RecoveryPlan::Fresh { from: StartPosition::Latest };
-    check(None, None, 0, &[], fresh.clone());
-    check(None, None, 0, &[name(0, 1), name(100, 2)], fresh.clone());
-    check(Some(-1001), None, 0, &[], fresh);
-}
-
-#[test]
 fn the_snapshot_of_the_manifest_is_preferred() {
     let wanted = name(100, 5);
     let manifest = || Some(manifest(CONFIG, Some(&wanted)));
     let all = [name(50, 1), wanted.clone(), name(100, 6), name(120, 7), name(500, 8)];
-    check(Some(150), manifest(), 0, &all, restore(wanted.clone(), 150, Some(DIGEST)));
+    check(150, manifest(), 0, &all, restore(wanted.clone(), 150, Some(DIGEST)));
     // At both ends.
-    check(Some(100), manifest(), 100, &all, restore(wanted.clone(), 100, Some(DIGEST)));
+    check(100, manifest(), 100, &all, restore(wanted.clone(), 100, Some(DIGEST)));
 }
 
 #[test]
 fn else_an_older_one_without_comparison() {
     let manifest = || Some(manifest(CONFIG, Some(&name(100, 5))));
-    check(Some(150), manifest(), 0, &[name(50, 1), name(70, 2)], restore(name(70, 2), 150, None));
+    check(150, manifest(), 0, &[name(50, 1), name(70, 2)], restore(name(70, 2), 150, None));
     // Committed without a manifest, as by an administrator.
-    check(Some(150), None, 0, &[name(50, 1), name(160, 2)], restore(name(50, 1), 150, None));
+    check(150, None, 0, &[name(50, 1), name(160, 2)], restore(name(50, 1), 150, None));
     // An administrator moved the offset back before the snapshot.
-    check(Some(80), manifest(), 0, &[name(50, 1), name(100, 5)], restore(name(50, 1), 80, None));
+    check(80, manifest(), 0, &[name(50, 1), name(100, 5)], restore(name(50, 1), 80, None));
     // The snapshot lies before what is retained, and another does not.
-    check(Some(150), manifest(), 110, &[name(100, 5), name(120, 6)], restore(name(120, 6), 150, None));
+    check(150, manifest(), 110, &[name(100, 5), name(120, 6)], restore(name(120, 6), 150, None));
     // Two of one offset.
-    check(Some(150), manifest(), 0, &[name(70, 3), name(70, 2)], restore(name(70, 3), 150, None));
+    check(150, manifest(), 0, &[name(70, 3), name(70, 2)], restore(name(70, 3), 150, None));
 }
 
 #[test]
 fn a_later_snapshot_is_never_used() {
     let later = name(151, 5);
     let missing = ColdStart::SnapshotMissing { name: later.to_string() };
-    check(
-        Some(150),
-        Some(manifest(CONFIG, Some(&later))),
-        0,
-        std::slice::from_ref(&later),
-        warm_up(150, missing),
-    );
+    check(150, Some(manifest(CONFIG, Some(&later))), 0, std::slice::from_ref(&later), warm_up(150, missing));
 }
 
 #[test]
@@ -99,7 +93,7 @@ fn other_partitions_do_not_count() {
     ];
     for other in &others {
         let missing = ColdStart::SnapshotMissing { name: other.to_string() };
-        check(Some(150), Some(manifest(CONFIG, Some(other))), 0, &others, warm_up(150, missing));
+        check(150, Some(manifest(CONFIG, Some(other))), 0, &others, warm_up(150, missing));
     }
 }
 
@@ -107,37 +101,37 @@ fn other_partitions_do_not_count() {
 fn a_manifest_that_contradicts_itself_is_not_compared_with() {
     let mut manifest = manifest(CONFIG, Some(&name(100, 5)));
     manifest.snapshot.as_mut().unwrap().offset = 90;
-    check(Some(150), Some(manifest), 0, &[name(100, 5)], restore(name(100, 5), 150, None));
+    check(150, Some(manifest), 0, &[name(100, 5)], restore(name(100, 5), 150, None));
 }
 
 #[test]
 fn after_a_change_of_configuration_nothing_is_compared() {
     let all = [name(50, 1), name(100, 5)];
     let other = || Some(manifest(CONFIG + 1, Some(&name(100, 5))));
-    check(Some(150), other(), 0, &all, restore(name(100, 5), 150, None));
-    check(Some(150), other(), 0, &all[..1], restore(name(50, 1), 150, None));
+    check(150, other(), 0, &all, restore(name(100, 5), 150, None));
+    check(150, other(), 0, &all[..1], restore(name(50, 1), 150, None));
 }
 
 #[test]
 fn a_cold_start_has_a_reason() {
     let all = [name(100, 5)];
     let other = || Some(manifest(CONFIG + 1, Some(&name(100, 5))));
-    check(Some(150), other(), 0, &all, restore(name(100, 5), 150, None));
-    check(Some(150), None, 0, &[], warm_up(150, ColdStart::NoManifest));
-    check(Some(150), Some(manifest(CONFIG, None)), 0, &[], warm_up(150, ColdStart::NoSnapshot));
+    check(150, other(), 0, &all, restore(name(100, 5), 150, None));
+    check(150, None, 0, &[], warm_up(150, ColdStart::NoManifest));
+    check(150, Some(manifest(CONFIG, None)), 0, &[], warm_up(150, ColdStart::NoSnapshot));
     let missing = ColdStart::SnapshotMissing { name: name(100, 5).to_string() };
-    check(Some(150), Some(manifest(CONFIG, Some(&all[0]))), 0, &[], warm_up(150, missing));
+    check(150, Some(manifest(CONFIG, Some(&all[0]))), 0, &[], warm_up(150, missing));
     let deleted = ColdStart::RecordsDeleted { snapshot_offset: 100, low_watermark: 101 };
-    check(Some(150), Some(manifest(CONFIG, Some(&all[0]))), 101, &all, warm_up(150, deleted));
+    check(150, Some(manifest(CONFIG, Some(&all[0]))), 101, &all, warm_up(150, deleted));
     // The committed offset itself is gone: the earliest record there is comes next.
     let deleted = ColdStart::RecordsDeleted { snapshot_offset: 100, low_watermark: 400 };
-    check(Some(150), Some(manifest(CONFIG, Some(&all[0]))), 400, &all, warm_up(400, deleted));
+    check(150, Some(manifest(CONFIG, Some(&all[0]))), 400, &all, warm_up(400, deleted));
 }
 
 proptest! {
     #[test]
     fn invariants(
-        committed_offset in proptest::option::of(-5..40_i64),
+        committed_offset in 0..40_i64,
         manifest_snapshot in proptest::option::of(proptest::option::of((0..40_i64, 0..3_u64))),
         is_configuration_same: bool,
         low_watermark in 0..40_i64,
@@ -151,32 +145,16 @@ proptest! {
         let manifest = manifest_snapshot.map(|snapshot| {
             manifest(config_digest, snapshot.map(|(offset, epoch)| name(offset, epoch)).as_ref())
         });
-        let input = RecoveryInput {
-            group: "g",
-            topic: "t",
-            partition: 0,
-            committed_offset,
-            manifest: manifest.as_ref(),
-            config_digest: CONFIG,
-            low_watermark,
-            snapshots: &snapshots,
-            start: StartPosition::Earliest,
-        };
+        let input = input(committed_offset, manifest.as_ref(), low_watermark, &snapshots);
         let usable = |name: &&SnapshotName| {
-            let committed = committed_offset.unwrap_or(-1);
-            name.partition() == 0 && name.offset() <= committed && name.offset() >= low_watermark
+            name.partition() == 0 && name.offset() <= committed_offset && name.offset() >= low_watermark
         };
-        let is_committed = committed_offset.is_some_and(|offset| offset >= 0);
         match plan(&input) {
-            RecoveryPlan::Fresh { from } => {
-                prop_assert_eq!(from, StartPosition::Earliest);
-                prop_assert!(!is_committed);
-            }
             RecoveryPlan::Restore { snapshot, replay_from, unmute_at, compare } => {
                 prop_assert!(snapshots.contains(&snapshot));
                 prop_assert!(usable(&&snapshot));
                 prop_assert_eq!(replay_from, snapshot.offset());
-                prop_assert_eq!(Some(unmute_at), committed_offset);
+                prop_assert_eq!(unmute_at, committed_offset);
                 prop_assert!(low_watermark <= replay_from && replay_from <= unmute_at);
                 let wanted = manifest.as_ref().and_then(|manifest| manifest.snapshot.as_ref());
                 let is_wanted = wanted.is_some_and(|wanted| wanted.name == snapshot.to_string());
@@ -187,8 +165,7 @@ proptest! {
                 }
             }
             RecoveryPlan::WarmUp { unmute_at, reason } => {
-                prop_assert!(is_committed);
-                prop_assert_eq!(Some(unmute_at), committed_offset.map(|offset| offset.max(low_watermark)));
+                prop_assert_eq!(unmute_at, committed_offset.max(low_watermark));
                 prop_assert!(!snapshots.iter().any(|name| usable(&name)));
                 prop_assert!(!reason.to_string().is_empty());
             }

@@ -19,16 +19,3 @@ fn snapshot() -> Snapshot {
 fn version_1_is_readable() {
     assert_eq!(Snapshot::from_bytes(VERSION_1), Ok(snapshot()));
 }
-
-/// Set by who adds a version of the format, with another file.
-const WRITE_VARIABLE: &str = "FORESHOCK_WRITE_FIXTURES";
-
-#[test]
-#[ignore = "writes into the repository"]
-fn writes_the_fixture() {
-    if std::env::var_os(WRITE_VARIABLE).is_none() {
-        return;
-    }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/version-1.snapshot");
-    std::fs::write(path, snapshot().to_bytes()).unwrap();
-}

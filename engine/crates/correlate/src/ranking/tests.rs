@@ -1,3 +1,5 @@
+use model::SpanRow;
+
 use super::*;
 use crate::evidence::CorrelatorLimits;
 
@@ -72,7 +74,10 @@ fn feed(correlator: &mut Correlator, step_ms: i64, fault: impl Fn(&str) -> Fault
             advanced_ms += step_ms;
             correlator.advance(advanced_ms);
         }
-        correlator.observe_span(start_us, duration_us, trace_id, span_id, parent, service, &operation, false);
+        let (operation, kind, error) = (operation.as_str(), 0, false);
+        let span =
+            SpanRow { start_us, duration_us, trace_id, span_id, parent, service, operation, kind, error };
+        correlator.observe_span(&span);
         if error_log {
             correlator.observe_log(end_ms, service, 17, "cannot read", trace_id, span_id);
         }
