@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use checkpoint::SnapshotName;
 use pipeline::settings::{AnalysisSettings, DetectorSettings, Span};
 use serde::Deserialize;
 
@@ -330,6 +331,8 @@ impl Config {
                 "state.location: name a directory or s3://BUCKET/PREFIX, or null to keep nothing".to_owned()
             );
         }
+        SnapshotName::new(&self.analysis_group(), &self.topics.telemetry, 0, 0, 0)
+            .map_err(|error| format!("kafka.group, topics.telemetry: {error}"))?;
         if self.state.snapshot_interval.ms() < 100 {
             return Err("state.snapshot_interval: must be at least 100ms".to_owned());
         }

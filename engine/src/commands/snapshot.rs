@@ -1,6 +1,6 @@
 //! `foreshock snapshot`: the states that are kept.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -34,7 +34,8 @@ enum Action {
         name: String,
         file: PathBuf,
     },
-    /// Store the state of a file, after a check of it; the next start uses it if no newer one belongs to the committed offset
+    /// Store the state of a file, after a check of it. A start uses it where the group has committed that offset or a later
+    /// one of the partition, and the state that it committed with it is missing
     Import { file: PathBuf },
 }
 
@@ -55,14 +56,11 @@ impl Snapshot {
         let Some(location) = &config.state.location else {
             bail!("state.location is null in the configuration, so no state is kept");
         };
-        let is_path = !location.contains("://");
-        if is_path && matches!(self.action, Action::Ls { .. }) && !Path::new(location).exists() {
-            // To look is not to make.
-            bail!(
-                "there is no folder {location}; state.location in the configuration names it, below the working directory of the engine"
-            );
-        }
-        let store = checkpoint::open(location, &config.state.options).context("state.location")?;
+        let open = match self.action {
+            Action::Import { .. } => checkpoint::open,
+            Action::Ls { .. } | Action::Export { .. } => checkpoint::open_existing,
+        };
+        let store = open(location, &config.state.options).context("state.location")?;
         match self.action {
             Action::Ls { output } => list(store.as_ref(), location, output)?,
             Action::Export { name, file } => {

@@ -80,6 +80,9 @@ enum Blow {
     FillDisk,
 }
 
+const EACH: [Blow; 6] =
+    [Blow::Kill, Blow::RestartBroker, Blow::Freeze, Blow::FillDisk, Blow::KillBoth, Blow::Stop];
+
 /// A small disk of its own, where that is allowed.
 struct SmallDisk(std::path::PathBuf);
 
@@ -278,6 +281,21 @@ fn said_of(telemetry: &[Lying], topic: OutputTopic) -> Vec<Lying> {
         .collect()
 }
 
+const OUTPUTS: [(OutputTopic, &str); 3] = [
+    (OutputTopic::Anomalies, "anomalies"),
+    (OutputTopic::Incidents, "incidents"),
+    (OutputTopic::Alerts, "alerts"),
+];
+
+/// Until so many records are committed.
+fn wait_for(topic: &str, records: usize, what: &str) {
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while committed(topic).len() < records {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 #[test]
 fn killed_engines_say_what_one_left_alone_would_say() {
     let number = |name: &str, default: u64| {
@@ -321,13 +339,19 @@ fn killed_engines_say_what_one_left_alone_would_say() {
             if half > 0 {
                 continue;
             }
-            let blow = match dice.below(11) {
-                10 => Blow::FillDisk,
-                0..=3 => Blow::Kill,
-                4..=5 => Blow::KillBoth,
-                6..=7 => Blow::Stop,
-                8 if std::env::var("FORESHOCK_TEST_BROKER_RESTART").is_ok() => Blow::RestartBroker,
-                _ => Blow::Freeze,
+            let may_restart = std::env::var("FORESHOCK_TEST_BROKER_RESTART").is_ok();
+            // Each kind once, then at random.
+            let blow = match EACH.get(round) {
+                Some(Blow::RestartBroker) if !may_restart => Blow::Kill,
+                Some(blow) => *blow,
+                None => match dice.below(11) {
+                    10 => Blow::FillDisk,
+                    0..=3 => Blow::Kill,
+                    4..=5 => Blow::KillBoth,
+                    6..=7 => Blow::Stop,
+                    8 if may_restart => Blow::RestartBroker,
+                    _ => Blow::Freeze,
+                },
             };
             let which = dice.below(2) as usize;
             eprintln!(
@@ -343,27 +367,21 @@ fn killed_engines_say_what_one_left_alone_would_say() {
 
     let expected = decoded(&messages);
     let telemetry = rig.topic("telemetry");
-    let deadline = Instant::now() + 3 * PATIENCE;
-    while committed(&telemetry).len() < expected.len() {
-        assert!(Instant::now() < deadline, "not all is decoded; logs: {}", rig.folder.path().display());
-        std::thread::sleep(Duration::from_secs(1));
+    wait_for(&telemetry, expected.len(), "all is decoded");
+    let said_to_be = |telemetry: &[Lying]| OUTPUTS.map(|(topic, name)| (name, said_of(telemetry, topic)));
+    for (name, wanted) in said_to_be(&committed(&telemetry)) {
+        assert!(!wanted.is_empty(), "a fault is in the scenario");
+        wait_for(&rig.topic(name), wanted.len(), "all is analysed");
     }
+    // Whoever is still at it might say something twice.
+    fleet.end(0, "-TERM");
+    fleet.end(1, "-TERM");
+
     let telemetry = committed(&telemetry);
     let mut payloads: Vec<Vec<u8>> = telemetry.iter().map(|record| record.payload.clone()).collect();
     payloads.sort_unstable();
     assert!(payloads == expected, "{} records were decoded, {} should be", payloads.len(), expected.len());
-
-    for (topic, name) in [
-        (OutputTopic::Anomalies, "anomalies"),
-        (OutputTopic::Incidents, "incidents"),
-        (OutputTopic::Alerts, "alerts"),
-    ] {
-        let wanted = said_of(&telemetry, topic);
-        assert!(!wanted.is_empty(), "a fault is in the scenario");
-        let deadline = Instant::now() + 3 * PATIENCE;
-        while committed(&rig.topic(name)).len() < wanted.len() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_secs(1));
-        }
+    for (name, wanted) in said_to_be(&telemetry) {
         let said = committed(&rig.topic(name));
         let first = said.iter().zip(&wanted).position(|(said, wanted)| said != wanted);
         assert!(

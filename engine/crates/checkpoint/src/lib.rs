@@ -22,4 +22,6 @@ pub use name::{InvalidName, SnapshotName};
 pub use recovery::{ColdStart, RecoveryInput, RecoveryPlan, plan};
 pub use retention::superseded;
 pub use snapshot::{InvalidSnapshot, Section, Snapshot};
-pub use store::{LocalStore, ObjectStore, SNAPSHOT_BYTES_MAX, SnapshotStore, StoreError, Stored, open};
+pub use store::{
+    LocalStore, ObjectStore, SNAPSHOT_BYTES_MAX, SnapshotStore, StoreError, Stored, open, open_existing,
+};

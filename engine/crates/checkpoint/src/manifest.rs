@@ -16,6 +16,8 @@ pub struct CheckpointManifest {
     pub config_digest: u64,
     /// Kafka's timestamp of the last record before the offset, to warm up by seeking back in time.
     pub time_ms: Option<i64>,
+    /// Somebody set the offset to here by hand: records before it are not to be read, even if the snapshot lacks them.
+    pub read_from: Option<i64>,
     /// `None` until the first snapshot.
     pub snapshot: Option<SnapshotRef>,
 }
@@ -76,6 +78,8 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     time_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    read_from: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshot: Option<WireSnapshot>,
 }
 
@@ -101,6 +105,7 @@ impl CheckpointManifest {
             epoch: self.epoch,
             config: to_hexadecimal(self.config_digest),
             time_ms: self.time_ms,
+            read_from: self.read_from,
             snapshot,
         };
         let text = to_json(&wire);
@@ -139,6 +144,7 @@ impl CheckpointManifest {
             epoch: wire.epoch,
             config_digest: digest(&wire.config)?,
             time_ms: wire.time_ms,
+            read_from: wire.read_from,
             snapshot,
         }))
     }
@@ -184,6 +190,7 @@ mod tests {
             epoch: 42,
             config_digest: 0xfeed,
             time_ms: Some(1_700_000_000_000),
+            read_from: None,
             snapshot: Some(SnapshotRef {
                 name: "g/t/0/00000000000000000100-40.snapshot".to_owned(),
                 offset: 100,
@@ -266,13 +273,13 @@ mod tests {
 
     prop_compose! {
         fn any_manifest()(
-            epoch: u64, config_digest: u64, time_ms: Option<i64>,
+            epoch: u64, config_digest: u64, time_ms: Option<i64>, read_from: Option<i64>,
             snapshot in proptest::option::of((".{0,40}|\\PC{2000,5000}|\0{900}", any::<i64>(), any::<u64>(), any::<u64>())),
         ) -> CheckpointManifest {
             let snapshot = snapshot.map(|(name, offset, state, count)| {
                 SnapshotRef { name, offset, digest: OutputDigest { state, count } }
             });
-            CheckpointManifest { epoch, config_digest, time_ms, snapshot }
+            CheckpointManifest { epoch, config_digest, time_ms, read_from, snapshot }
         }
     }
 

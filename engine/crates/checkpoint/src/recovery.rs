@@ -77,13 +77,18 @@ impl fmt::Display for ColdStart {
     }
 }
 
+/// Records before `read_from` of the manifest are never replayed, nor are any where there is no manifest.
+///
 /// Prefers the manifest's snapshot, then the newest before the committed offset. A later one is never used, since its state knows records
 /// whose outputs were not committed.
 pub fn plan(input: &RecoveryInput<'_>) -> RecoveryPlan {
     let committed = input.committed_offset;
+    // An offset without a manifest was set by hand, to skip records perhaps.
+    let read_from = input.manifest.map_or(committed, |manifest| manifest.read_from.unwrap_or(0));
+    let replay_from = |snapshot: &SnapshotName| snapshot.offset().max(read_from).min(committed);
     let restore = |snapshot: &SnapshotName, compare| RecoveryPlan::Restore {
         snapshot: snapshot.clone(),
-        replay_from: snapshot.offset(),
+        replay_from: replay_from(snapshot),
         unmute_at: committed,
         compare,
     };
@@ -92,7 +97,10 @@ pub fn plan(input: &RecoveryInput<'_>) -> RecoveryPlan {
         .iter()
         .filter(|name| name.is_of(input.group, input.topic, input.partition))
         .filter(|name| name.offset() <= committed)
-        .partition(|name| name.offset() >= input.low_watermark);
+        .partition(|name| {
+            // Where nothing is to be replayed it does not matter what the topic still has.
+            replay_from(name) >= input.low_watermark || replay_from(name) == committed
+        });
 
     let wanted = input.manifest.and_then(|manifest| manifest.snapshot.as_ref());
     if let (Some(manifest), Some(wanted)) = (input.manifest, wanted) {

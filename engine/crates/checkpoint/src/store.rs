@@ -49,7 +49,7 @@ pub enum StoreError {
     )]
     Denied { place: String, doing: &'static str, reason: String },
     #[error(
-        "the snapshot {name:?} has {size_bytes} bytes, at most {limit_bytes} are written or read: spread the series over more partitions"
+        "the snapshot {name:?} has {size_bytes} bytes, at most {limit_bytes} are written or read: lower analysis.series_max"
     )]
     TooLarge { name: String, size_bytes: u64, limit_bytes: u64 },
     #[error(
@@ -76,10 +76,28 @@ pub fn open(
     url_or_path: &str,
     options: &BTreeMap<String, String>,
 ) -> Result<Box<dyn SnapshotStore>, StoreError> {
+    open_by(url_or_path, options, |directory| LocalStore::open(directory))
+}
+
+/// The same for somebody who only looks: a directory is neither made nor tidied.
+pub fn open_existing(
+    url_or_path: &str,
+    options: &BTreeMap<String, String>,
+) -> Result<Box<dyn SnapshotStore>, StoreError> {
+    open_by(url_or_path, options, |directory| LocalStore::existing(directory))
+}
+
+type OpenDirectory = fn(&str) -> Result<LocalStore, StoreError>;
+
+fn open_by(
+    url_or_path: &str,
+    options: &BTreeMap<String, String>,
+    open: OpenDirectory,
+) -> Result<Box<dyn SnapshotStore>, StoreError> {
     match scheme(url_or_path) {
         Some("s3") => Ok(Box::new(ObjectStore::from_url(url_or_path, options)?)),
-        Some("file") => open_local(url_or_path, path_of_file_url(url_or_path), options),
-        None => open_local(url_or_path, Some(url_or_path), options),
+        Some("file") => open_local(url_or_path, path_of_file_url(url_or_path), options, open),
+        None => open_local(url_or_path, Some(url_or_path), options, open),
         Some(other) => Err(StoreError::Location {
             location: without_userinfo(url_or_path),
             problem: format!("{other:?} is not known; known are a path, file: and s3:"),
@@ -91,6 +109,7 @@ fn open_local(
     location: &str,
     path: Option<&str>,
     options: &BTreeMap<String, String>,
+    open: OpenDirectory,
 ) -> Result<Box<dyn SnapshotStore>, StoreError> {
     let problem = |problem: String| StoreError::Location { location: location.to_owned(), problem };
     if let Some(option) = options.keys().next() {
@@ -100,7 +119,7 @@ fn open_local(
         Some("") | None => Err(problem(
             "it names no directory; write /path/to/directory or file:///path/to/directory".to_owned(),
         )),
-        Some(path) => Ok(Box::new(LocalStore::open(path)?)),
+        Some(path) => Ok(Box::new(open(path)?)),
     }
 }
 

@@ -47,6 +47,24 @@ impl ClientContext for LogContext {
 
 impl rdkafka::consumer::ConsumerContext for LogContext {}
 
+/// Says what an error of a consumer means that librdkafka recovers from by itself.
+pub(crate) fn warn_of_consumer(reader: &str, brokers: &str, error: &KafkaError) {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Resolve,
+        ) => {
+            tracing::warn!(
+                reader,
+                brokers,
+                "no broker answers; reading goes on when one does, and nothing is lost. Check that they run and can be reached"
+            );
+        }
+        _ => tracing::warn!(reader, %error, "kafka consumer error, librdkafka goes on by itself"),
+    }
+}
+
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

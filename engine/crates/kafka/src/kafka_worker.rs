@@ -23,7 +23,7 @@ use worker::{
 };
 
 use crate::align::{Aligner, Flow};
-use crate::client::{LogContext, log};
+use crate::client::{LogContext, log, warn_of_consumer};
 use crate::error::Doing;
 use crate::lag::Ends;
 use crate::settings::{WorkerSettings, setting_error};
@@ -319,19 +319,14 @@ impl Source for KafkaSource {
         offset.to_raw().filter(|offset| *offset >= 0)
     }
 
-    fn seek(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), Error> {
+    fn seek(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), Error> {
         let mut target = TopicPartitionList::new();
-        for (key, start) in starts {
+        for (key, offset) in offsets {
             self.fetched.remove(key);
             let flow = self.aligner.begin(key);
             self.steer(flow);
-            let (topic, number) = key;
-            let offset = match start {
-                Start::At(offset) => Offset::Offset(*offset),
-                Start::Configured => Offset::Beginning,
-            };
             target
-                .add_partition_offset(topic, *number, offset)
+                .add_partition_offset(&key.0, key.1, Offset::Offset(*offset))
                 .map_err(Error::kafka("could not note an offset"))?;
         }
         let sought = self.consumer.seek_partitions(target, OFFSETS_TIMEOUT);
@@ -513,6 +508,6 @@ fn consume_error(settings: &WorkerSettings, error: &KafkaError) -> Result<(), Er
             _ => Error::Fatal { reason },
         });
     }
-    tracing::warn!(worker = settings.name, %error, "kafka consumer error, librdkafka goes on by itself");
+    warn_of_consumer(&settings.name, &settings.connection.brokers, error);
     Ok(())
 }

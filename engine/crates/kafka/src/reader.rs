@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::Error;
-use crate::client::{LogContext, lone_consumer};
+use crate::client::{LogContext, lone_consumer, warn_of_consumer};
 use crate::error::Doing;
 use crate::kafka_worker::{headers_of, record_of};
 use crate::settings::{ConnectionSettings, Side, keep_known};
@@ -80,9 +80,10 @@ impl TopicReader {
             consumer.assign(&all).map_err(Error::kafka("could not assign partitions"))?;
             let (shared, callback) = (Arc::clone(&shared), Arc::clone(&callback));
             let name = format!("read-{}", state.name);
+            let brokers = connection.brokers.clone();
             let thread = std::thread::Builder::new()
                 .name(name.clone())
-                .spawn(move || read(&consumer, &state.name, state.partitions, &shared, &callback))
+                .spawn(move || read(&consumer, &brokers, &state.name, state.partitions, &shared, &callback))
                 .map_err(|source| Error::Thread { name, source })?;
             reader.threads.push(thread);
         }
@@ -120,6 +121,7 @@ impl Drop for TopicReader {
 
 fn read<F: FnMut(ReadRecord<'_>)>(
     consumer: &BaseConsumer<LogContext>,
+    brokers: &str,
     topic: &str,
     partitions: i32,
     shared: &Shared,
@@ -150,7 +152,7 @@ fn read<F: FnMut(ReadRecord<'_>)>(
                     *shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
                     return;
                 }
-                tracing::warn!(topic, %error, "kafka consumer error, librdkafka goes on by itself");
+                warn_of_consumer(topic, brokers, &error);
             }
             None => {}
         }

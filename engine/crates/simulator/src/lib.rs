@@ -1,7 +1,7 @@
 //! Crashes, by the thousand and by the seed: the worker's own code between a simulated broker and a simulated store.
 //!
-//! [`run`] starts processes of one group on a [`world`] with transactions, hand-overs and zombies, lets each crash at a
-//! call chosen by the seed, freezes them, loses and damages snapshots, and at last leaves them alone. Then what was
+//! [`run`] starts processes of one group on a broker with transactions, hand-overs and zombies, lets each crash at a
+//! call of the broker chosen by the seed, freezes them, loses and damages snapshots, and at last leaves them alone. Then what was
 //! committed must be, partition by partition, what a task that was never interrupted gives. All time is simulated, and a
 //! seed always gives the same run.
 
@@ -11,6 +11,6 @@ mod chain;
 mod process;
 mod run;
 mod store;
-pub mod world;
+mod world;
 
-pub use run::{Mutation, Report, Violation, run};
+pub use run::{Mutation, Report, Violation, replayed_after_hand_over, run};

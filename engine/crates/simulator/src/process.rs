@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,8 +43,15 @@ impl Process {
         });
         let jobs = Arc::new(Mutex::new(Vec::new()));
         let queue = Arc::clone(&jobs);
+        // Some snapshots are stored before the worker takes the next step, others some time later.
+        let numbers = AtomicU32::new(0);
+        let at_once: u64 = if world.borrow().is_calm { u64::MAX } else { world.borrow_mut().rng.random() };
         let run = move |job: Job| -> io::Result<()> {
-            queue.lock().expect("one thread").push(job);
+            if at_once.rotate_right(numbers.fetch_add(1, Ordering::Relaxed)) & 1 == 1 {
+                job();
+            } else {
+                queue.lock().expect("one thread").push(job);
+            }
             Ok(())
         };
         let checkpoints = Checkpoints {

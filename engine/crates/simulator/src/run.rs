@@ -211,6 +211,35 @@ pub fn run(seed: u64, mutation: Option<Mutation>) -> Result<Report, Violation> {
     Ok(report)
 }
 
+/// How many records the next owner of a partition reads again after a worker stopped cleanly, `behind` of whose records
+/// came after its last commit.
+pub fn replayed_after_hand_over(behind: usize) -> u64 {
+    let store: Arc<dyn SnapshotStore> = Arc::new(SimulatedStore::calm_from_the_start());
+    let mut world = World::new(ChaCha8Rng::seed_from_u64(1), 1, None);
+    world.is_calm = true;
+    let world = Rc::new(RefCell::new(world));
+    let turns = |process: &mut Process, records: usize| {
+        (0..records).for_each(|_| world.borrow_mut().produce());
+        for _ in 0..2 * records + 2 {
+            process.turn().expect("nothing fails");
+        }
+    };
+    let mut first = Process::start(&world, 0, &store);
+    turns(&mut first, 100);
+    while world.borrow().behind() > 0 {
+        first.turn().expect("nothing fails");
+    }
+    turns(&mut first, behind);
+    first.finish().expect("nothing fails");
+    world.borrow_mut().leave(first.member);
+    drop(first);
+    let mut second = Process::start(&world, 1, &store);
+    turns(&mut second, 10);
+    let values = second.counters.values();
+    assert_eq!(values.restores, 1, "the second goes on from the state of the first");
+    values.replayed_records
+}
+
 /// What a task that is never interrupted gives.
 fn expected(world: &World, partition: usize) -> Vec<Vec<u8>> {
     let mut task = Chain::default();

@@ -23,6 +23,12 @@ impl SimulatedStore {
         Self(Mutex::new(Inner { files: BTreeMap::new(), rng, is_calm: false, may_damage }))
     }
 
+    pub(crate) fn calm_from_the_start() -> Self {
+        let store = Self::new(0, false);
+        store.calm();
+        store
+    }
+
     pub(crate) fn calm(&self) {
         self.inner().is_calm = true;
     }

@@ -445,17 +445,13 @@ impl Source for SimulatedSource {
         Some(0)
     }
 
-    fn seek(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), Fate> {
+    fn seek(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), Fate> {
         self.0.call()?;
         let mut world = self.0.world.borrow_mut();
         let Some(member) = world.members.get_mut(&self.0.member) else { return Ok(()) };
-        for ((_, partition), start) in starts {
-            let offset = match start {
-                Start::At(offset) => *offset as usize,
-                Start::Configured => 0,
-            };
+        for ((_, partition), offset) in offsets {
             if let Some(position) = member.positions.get_mut(&(*partition as usize)) {
-                *position = offset;
+                *position = *offset as usize;
             }
         }
         Ok(())

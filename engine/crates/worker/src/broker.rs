@@ -108,7 +108,7 @@ pub trait Source {
     fn offset_at(&mut self, key: &TopicPartition, time_ms: i64) -> Option<i64>;
 
     /// Reads on from other offsets.
-    fn seek(&mut self, starts: &[(TopicPartition, Start)]) -> Result<(), Self::Error>;
+    fn seek(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), Self::Error>;
 
     fn group(&self) -> Option<Self::Group>;
 

@@ -46,10 +46,10 @@ struct Partition {
 }
 
 impl Partition {
-    /// The committed offset, if it is that of the last record, and the state there is not stored yet.
+    /// The offset behind the last record, if the manifest that is committed with it does not name the state there.
     fn unsaved(&self) -> Option<i64> {
         let (position, progress) = (self.position?, self.progress.as_ref()?);
-        (!progress.is_muted() && progress.is_behind(position)).then_some(position)
+        (!progress.is_muted() && !progress.is_named(position)).then_some(position)
     }
 }
 
@@ -407,19 +407,16 @@ where
         let mut starts = Vec::with_capacity(keys.len());
         for (key, mut fresh, start) in self.prepare(&keys)? {
             let Some(partition) = self.partitions.get_mut(&key.0, key.1) else { continue };
-            let start = match (start, partition.first) {
+            let start = match start {
+                Start::At(offset) => offset,
                 // Nothing is committed: back to where the group began, which is not always where it would begin now.
-                (Start::Configured, Some(first)) => Start::At(first),
-                (start, _) => start,
+                Start::Configured => partition.first.unwrap_or_default(),
             };
             fresh.first = partition.first;
             if let (Some(fresh), Some(former)) = (&mut fresh.progress, &partition.progress) {
                 fresh.inherit(former);
             }
-            fresh.position = match start {
-                Start::At(offset) => Some(offset),
-                Start::Configured => None,
-            };
+            fresh.position = Some(start);
             *partition = fresh;
             starts.push((key, start));
         }
@@ -518,8 +515,18 @@ fn write<K: Sink>(
         written = sink.write(&letter)?;
         if written == Written::TooLarge {
             // Its place says where to find it.
-            letter.payload.clear();
+            let place = SourceRecord { key: None, headers: &[], payload: &[], ..record };
+            letter = dead_letter::unreadable(place, &reason);
             written = sink.write(&letter)?;
+        }
+        if written == Written::TooLarge {
+            tracing::error!(
+                record.topic,
+                record.partition,
+                record.offset,
+                reason,
+                "not even a dead letter can be sent"
+            );
         }
     }
     if let Written::Queued { waits } = written {

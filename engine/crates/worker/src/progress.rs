@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::Duration;
 
 use checkpoint::{
@@ -45,6 +45,8 @@ pub(crate) struct Progress {
     last_snapshot: Duration,
     /// Kafka's timestamp of the last record.
     time_ms: Option<i64>,
+    /// What lies before was skipped by hand.
+    read_from: Option<i64>,
 }
 
 impl Progress {
@@ -59,6 +61,7 @@ impl Progress {
             pending: None,
             last_snapshot: now,
             time_ms: None,
+            read_from: None,
         }
     }
 
@@ -73,6 +76,11 @@ impl Progress {
         self.begin = Some(Begin { name: snapshot, digest: OutputDigest::default() });
         self.muted_until = Some(unmute_at);
         self.expected = expected;
+        self
+    }
+
+    pub(crate) fn reading_from(mut self, offset: Option<i64>) -> Self {
+        self.read_from = offset;
         self
     }
 
@@ -106,7 +114,8 @@ impl Progress {
 
     /// Where the replay began.
     pub(crate) fn replayed_from(&self) -> Option<i64> {
-        self.begin.as_ref().map(|begin| begin.name.offset())
+        let begin = self.begin.as_ref()?.name.offset();
+        Some(self.read_from.map_or(begin, |from| from.max(begin)))
     }
 
     pub(crate) fn is_muted(&self) -> bool {
@@ -117,6 +126,11 @@ impl Progress {
     pub(crate) fn is_behind(&self, position: i64) -> bool {
         let newest = self.pending.as_ref().map(|pending| &pending.begin).or(self.begin.as_ref());
         newest.is_none_or(|begin| begin.name.offset() < position)
+    }
+
+    /// Whether the committed manifest names the snapshot of this offset.
+    pub(crate) fn is_named(&self, position: i64) -> bool {
+        self.committed.as_ref().is_some_and(|name| name.offset() >= position)
     }
 
     /// The last snapshot of the partition's former life counts, so that one aborted epoch after the other does not put off
@@ -141,19 +155,38 @@ impl Progress {
     pub(crate) fn settle(&mut self, counters: &WorkerCounters) {
         let Some(pending) = self.pending.take() else { return };
         match pending.stored.try_recv() {
-            Ok(Ok(())) => {
-                counters.snapshots.fetch_add(1, Relaxed);
-                self.begin = Some(pending.begin);
-            }
-            Ok(Err(error)) => {
-                counters.snapshot_failures.fetch_add(1, Relaxed);
-                tracing::error!(%error, "a snapshot could not be stored; work goes on, and a restart replays more");
-            }
             Err(TryRecvError::Empty) => self.pending = Some(pending),
-            Err(TryRecvError::Disconnected) => {
-                counters.snapshot_failures.fetch_add(1, Relaxed);
-            }
+            Ok(result) => self.settled(pending.begin, Some(result), counters),
+            Err(TryRecvError::Disconnected) => self.settled(pending.begin, None, counters),
         }
+    }
+
+    /// Waits for the snapshot that is being stored.
+    pub(crate) fn wait(&mut self, patience: Duration, counters: &WorkerCounters) {
+        let Some(pending) = self.pending.take() else { return };
+        match pending.stored.recv_timeout(patience) {
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!(name = %pending.begin.name, "the store was too slow for a hand-over; the next owner replays more");
+                self.pending = Some(pending);
+            }
+            Ok(result) => self.settled(pending.begin, Some(result), counters),
+            Err(RecvTimeoutError::Disconnected) => self.settled(pending.begin, None, counters),
+        }
+    }
+
+    /// Without a result whoever stored it ended before it was done.
+    fn settled(&mut self, begin: Begin, result: Option<Result<(), StoreError>>, counters: &WorkerCounters) {
+        if let Some(Ok(())) = result {
+            counters.snapshots.fetch_add(1, Relaxed);
+            self.begin = Some(begin);
+            return;
+        }
+        counters.snapshot_failures.fetch_add(1, Relaxed);
+        let reason = match result {
+            Some(Err(error)) => error.to_string(),
+            _ => "storing it ended early".to_owned(),
+        };
+        tracing::error!(name = %begin.name, reason, "a snapshot could not be stored; work goes on, and a restart replays more");
     }
 
     pub(crate) fn is_due(&self, now: Duration) -> bool {
@@ -211,24 +244,15 @@ impl Progress {
         }
     }
 
-    /// Waits for the snapshot that is being stored.
-    pub(crate) fn wait(&mut self, patience: Duration, counters: &WorkerCounters) {
-        let Some(pending) = self.pending.take() else { return };
-        let (sender, stored) = channel();
-        if let Ok(result) = pending.stored.recv_timeout(patience) {
-            let _ = sender.send(result);
-        }
-        drop(sender);
-        self.pending = Some(Pending { stored, ..pending });
-        self.settle(counters);
-    }
-
     /// What goes with the committed offset.
     pub(crate) fn manifest(&self, epoch: u64) -> CheckpointManifest {
         CheckpointManifest {
             epoch,
             config_digest: self.checkpoints.config_digest,
             time_ms: self.time_ms,
+            read_from: self
+                .read_from
+                .filter(|from| self.begin.as_ref().is_none_or(|begin| begin.name.offset() < *from)),
             snapshot: self.begin.as_ref().map(|begin| SnapshotRef {
                 name: begin.name.to_string(),
                 offset: begin.name.offset(),
@@ -238,20 +262,18 @@ impl Progress {
     }
 }
 
-/// Deletes what lies before the snapshot of a committed manifest. What lies behind may belong to a manifest that this worker
-/// does not know of.
-fn delete_superseded(store: &dyn SnapshotStore, prefix: &str, keep: usize, before: i64) {
-    let stored = match store.list(prefix) {
+/// Keeps so many of the snapshots up to that of a committed manifest. What lies behind may belong to a manifest that this
+/// worker does not know of, or to a life of the topic that is over, and does not count.
+fn delete_superseded(store: &dyn SnapshotStore, prefix: &str, keep: usize, committed: i64) {
+    let mut stored = match store.list(prefix) {
         Ok(stored) => stored,
         Err(error) => {
             tracing::warn!(%error, "old snapshots could not be listed");
             return;
         }
     };
+    stored.retain(|stored| SnapshotName::parse(&stored.name).is_ok_and(|name| name.offset() <= committed));
     for name in checkpoint::superseded(&stored, keep) {
-        if SnapshotName::parse(&name).map_or(true, |name| name.offset() >= before) {
-            continue;
-        }
         if let Err(error) = store.delete(&name) {
             tracing::warn!(%error, name, "an old snapshot could not be deleted");
         }

@@ -14,8 +14,9 @@ use crate::checkpoints::Checkpoints;
 use crate::counters::WorkerCounters;
 use crate::progress::Progress;
 
-/// Tries of a store that does not answer, a second apart, before the state counts as lost.
-const STORE_TRIES: u32 = 10;
+/// How long a store is asked again that does not answer. With the longest call on top this stays below the time after which
+/// Kafka puts out a member that does not poll.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Recovered {
     pub(crate) task: Box<dyn PartitionTask>,
@@ -54,10 +55,10 @@ pub(crate) fn recover<S: Source>(
             partition,
             committed = offset,
             end,
-            "the topic ends before the committed offset: it was made anew or lost records; reading what it has, with no state"
+            "the topic ends before the committed offset: it lost records, or was made anew. Going on at its end; to read a new topic whole, delete the group's offsets"
         );
-        return Ok(Recovered { task: make(), progress, start: Start::At(low_watermark) });
     }
+    let reached = offset.min(end);
     let store = checkpoints.store.as_ref();
     let name = SnapshotName::new(group, topic, partition, 0, 0);
     let listed = match &name {
@@ -74,12 +75,13 @@ pub(crate) fn recover<S: Source>(
     let mut available: Vec<SnapshotName> = names.filter_map(|name| name.parse().ok()).collect();
     available.sort();
     available.dedup();
+    let read_from = manifest.as_ref().map_or(Some(reached), |manifest| manifest.read_from);
     loop {
         let input = RecoveryInput {
             group,
             topic,
             partition,
-            committed_offset: offset,
+            committed_offset: reached,
             manifest: manifest.as_ref(),
             config_digest: checkpoints.config_digest,
             low_watermark,
@@ -88,16 +90,17 @@ pub(crate) fn recover<S: Source>(
         match checkpoint::plan(&input) {
             RecoveryPlan::Restore { snapshot, replay_from, unmute_at, compare } => {
                 match restored(source, store, &snapshot, make).map_err(RecoveryError::from)? {
-                    Ok(task) if manifest.is_none() => {
-                        // Somebody else committed this offset, to skip records perhaps: what lies before stays unread.
-                        counters.restores.fetch_add(1, Relaxed);
-                        tracing::warn!(topic, partition, %snapshot, offset, "the offset was set by hand; going on from it with the newest state before");
-                        return Ok(Recovered { task, progress, start: Start::At(offset) });
-                    }
                     Ok(task) => {
                         counters.restores.fetch_add(1, Relaxed);
-                        tracing::info!(topic, partition, replay_from, unmute_at, "state taken up");
-                        let progress = progress.restored(snapshot, unmute_at, compare);
+                        if manifest.is_none() {
+                            tracing::warn!(topic, partition, %snapshot, offset, "the offset was set by hand; the newest state before goes on from it");
+                        } else {
+                            tracing::info!(topic, partition, replay_from, unmute_at, "state taken up");
+                        }
+                        // The digest is of the outputs up to the committed offset.
+                        let compare = compare.filter(|_| offset == reached);
+                        let progress =
+                            progress.restored(snapshot, unmute_at, compare).reading_from(read_from);
                         return Ok(Recovered { task, progress, start: Start::At(replay_from) });
                     }
                     Err(reason) => {
@@ -110,9 +113,10 @@ pub(crate) fn recover<S: Source>(
                 counters.cold_starts.fetch_add(1, Relaxed);
                 let time_ms = manifest.as_ref().and_then(|manifest| manifest.time_ms);
                 let from = warm_up_from(source, key, checkpoints.warm_up, time_ms).unwrap_or(unmute_at);
-                let from = from.clamp(low_watermark.min(unmute_at), unmute_at);
+                let earliest = low_watermark.max(read_from.unwrap_or(0));
+                let from = from.clamp(earliest.min(unmute_at), unmute_at);
                 tracing::warn!(topic, partition, %reason, from, unmute_at, "no state to go on from, learning anew");
-                let progress = progress.muted_until(unmute_at);
+                let progress = progress.muted_until(unmute_at).reading_from(read_from);
                 return Ok(Recovered { task: make(), progress, start: Start::At(from) });
             }
         }
@@ -169,11 +173,14 @@ fn warm_up_from<S: Source>(
 }
 
 fn patiently<T>(source: &impl Source, call: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let mut tries_left = STORE_TRIES;
+    let began = source.now();
     loop {
         match call() {
-            Err(error) if error.is_transient() && tries_left > 1 && !source.is_stopping() => {
-                tries_left -= 1;
+            Err(error)
+                if error.is_transient()
+                    && source.now().saturating_sub(began) < STORE_PATIENCE
+                    && !source.is_stopping() =>
+            {
                 tracing::warn!(%error, "the store of states does not answer, trying again");
                 source.pause(Duration::from_secs(1));
             }

@@ -12,7 +12,7 @@ fn name(offset: i64, epoch: u64) -> SnapshotName {
 fn manifest(config_digest: u64, snapshot: Option<&SnapshotName>) -> CheckpointManifest {
     let snapshot =
         snapshot.map(|name| SnapshotRef { name: name.to_string(), offset: name.offset(), digest: DIGEST });
-    CheckpointManifest { epoch: 9, config_digest, time_ms: None, snapshot }
+    CheckpointManifest { epoch: 9, config_digest, time_ms: None, read_from: None, snapshot }
 }
 
 fn input<'a>(
@@ -67,14 +67,36 @@ fn the_snapshot_of_the_manifest_is_preferred() {
 fn else_an_older_one_without_comparison() {
     let manifest = || Some(manifest(CONFIG, Some(&name(100, 5))));
     check(150, manifest(), 0, &[name(50, 1), name(70, 2)], restore(name(70, 2), 150, None));
-    // Committed without a manifest, as by an administrator.
-    check(150, None, 0, &[name(50, 1), name(160, 2)], restore(name(50, 1), 150, None));
     // An administrator moved the offset back before the snapshot.
     check(80, manifest(), 0, &[name(50, 1), name(100, 5)], restore(name(50, 1), 80, None));
     // The snapshot lies before what is retained, and another does not.
     check(150, manifest(), 110, &[name(100, 5), name(120, 6)], restore(name(120, 6), 150, None));
     // Two of one offset.
     check(150, manifest(), 0, &[name(70, 3), name(70, 2)], restore(name(70, 3), 150, None));
+}
+
+#[test]
+fn what_an_administrator_skips_stays_unread() {
+    let skipping = |snapshot: SnapshotName| RecoveryPlan::Restore {
+        snapshot,
+        replay_from: 150,
+        unmute_at: 150,
+        compare: None,
+    };
+    check(150, None, 0, &[name(50, 1), name(160, 2)], skipping(name(50, 1)));
+    // Also from a topic that has forgotten what lies between.
+    check(150, None, 140, &[name(50, 1)], skipping(name(50, 1)));
+    // And still after more was committed, until there is a snapshot from behind it.
+    let mut manifest = manifest(CONFIG, Some(&name(50, 1)));
+    manifest.read_from = Some(150);
+    let replay = |snapshot: &SnapshotName, compare| RecoveryPlan::Restore {
+        snapshot: snapshot.clone(),
+        replay_from: snapshot.offset().max(150),
+        unmute_at: 170,
+        compare,
+    };
+    check(170, Some(manifest.clone()), 0, &[name(50, 1)], replay(&name(50, 1), Some(DIGEST)));
+    check(170, Some(manifest), 0, &[name(60, 1)], replay(&name(60, 1), None));
 }
 
 #[test]
@@ -146,16 +168,19 @@ proptest! {
             manifest(config_digest, snapshot.map(|(offset, epoch)| name(offset, epoch)).as_ref())
         });
         let input = input(committed_offset, manifest.as_ref(), low_watermark, &snapshots);
+        let read_from = manifest.as_ref().map_or(committed_offset, |_| 0);
         let usable = |name: &&SnapshotName| {
-            name.partition() == 0 && name.offset() <= committed_offset && name.offset() >= low_watermark
+            let replay_from = name.offset().max(read_from);
+            let is_there = replay_from >= low_watermark || replay_from == committed_offset;
+            name.partition() == 0 && name.offset() <= committed_offset && is_there
         };
         match plan(&input) {
             RecoveryPlan::Restore { snapshot, replay_from, unmute_at, compare } => {
                 prop_assert!(snapshots.contains(&snapshot));
                 prop_assert!(usable(&&snapshot));
-                prop_assert_eq!(replay_from, snapshot.offset());
+                prop_assert_eq!(replay_from, snapshot.offset().max(read_from));
                 prop_assert_eq!(unmute_at, committed_offset);
-                prop_assert!(low_watermark <= replay_from && replay_from <= unmute_at);
+                prop_assert!((low_watermark <= replay_from || replay_from == unmute_at) && replay_from <= unmute_at);
                 let wanted = manifest.as_ref().and_then(|manifest| manifest.snapshot.as_ref());
                 let is_wanted = wanted.is_some_and(|wanted| wanted.name == snapshot.to_string());
                 prop_assert_eq!(compare.is_some(), is_wanted && is_configuration_same);

@@ -48,6 +48,20 @@ impl LocalStore {
         Ok(store)
     }
 
+    /// A directory that is there already, to be looked at.
+    pub fn existing(directory: impl AsRef<Path>) -> Result<LocalStore, StoreError> {
+        let directory = directory.as_ref();
+        if !directory.is_dir() {
+            return Err(StoreError::Location {
+                location: directory.display().to_string(),
+                problem: "there is no such directory; a path is seen from the engine's working directory"
+                    .to_owned(),
+            });
+        }
+        let (size_bytes_max, partials) = (SNAPSHOT_BYTES_MAX, AtomicU64::new(0));
+        Ok(LocalStore { directory: directory.to_owned(), size_bytes_max, partials })
+    }
+
     fn place(&self) -> String {
         store_place(&self.directory)
     }

@@ -22,7 +22,7 @@ use crate::name::is_storable;
 const RETRIES_MAX: usize = 4;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Of one request; a large snapshot takes its time on a slow line.
-const DEFAULT_TIMEOUT: &str = "300s";
+const DEFAULT_TIMEOUT: &str = "120s";
 const REASON_CHARS_MAX: usize = 400;
 
 /// All options, in the order in which they are told. `aws_` may stand before each.
@@ -48,7 +48,7 @@ const SECRETS: [&str; 3] = ["access_key_id", "secret_access_key", "session_token
 ///
 /// Options: `endpoint` (default: AWS), `region`, `access_key_id`, `secret_access_key`, `session_token`, `allow_http` (default: `false`),
 /// `virtual_hosted_style_request`, `skip_signature`, `role_arn`, `role_session_name`, `web_identity_token_file`,
-/// `container_credentials_relative_uri`, `timeout` of a request (default: `300s`), each also with `aws_` before it.
+/// `container_credentials_relative_uri`, `timeout` of a request (default: `120s`), each also with `aws_` before it.
 /// Without keys, those of the machine's role are used.
 pub struct ObjectStore {
     client: AmazonS3,

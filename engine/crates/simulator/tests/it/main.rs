@@ -1,11 +1,11 @@
 //! Seeds in the hundreds at every test; `cargo run --release -p foreshock-simulator --example seeds` for more.
 
-use foreshock_simulator::{Mutation, Report, run};
+use foreshock_simulator::{Mutation, Report, replayed_after_hand_over, run};
 
 #[test]
 fn nothing_is_lost_doubled_or_stalled() {
     let mut sum = Report::default();
-    for seed in 0..300 {
+    for seed in 0..500 {
         match run(seed, None) {
             Ok(report) => sum += report,
             Err(violation) => panic!("seed {seed}: {violation}"),
@@ -23,6 +23,14 @@ fn nothing_is_lost_doubled_or_stalled() {
         ("replayed records", sum.replayed_records),
     ] {
         assert!(count > 300, "{what}: only {count} in {sum:?}");
+    }
+}
+
+#[test]
+fn a_clean_stop_leaves_nothing_to_read_again() {
+    // Also where nothing came since the last commit.
+    for behind in [0, 1, 7] {
+        assert_eq!(replayed_after_hand_over(behind), 0, "{behind} records");
     }
 }
 
