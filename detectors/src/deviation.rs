@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::finite;
 use crate::{InvalidParameters, Verdict};
 
 /// An anomalous point is learned with this share of a usual one's weight.
@@ -15,6 +16,23 @@ pub enum Direction {
     Down,
     #[default]
     Both,
+}
+
+impl Direction {
+    /// The size of a deviation, 0 on the side that is of no interest.
+    pub(crate) fn counted(self, deviation: f64) -> f64 {
+        match self {
+            Direction::Up => deviation.max(0.0),
+            Direction::Down => (-deviation).max(0.0),
+            Direction::Both => deviation.abs(),
+        }
+    }
+}
+
+pub(crate) fn validate_smallest(min_abs_dev: f64, min_rel_dev: f64) -> Result<(), InvalidParameters> {
+    let size = |value: f64| value >= 0.0 && value.is_finite();
+    InvalidParameters::unless(size(min_abs_dev), "min_abs_dev must be 0 or more")?;
+    InvalidParameters::unless(size(min_rel_dev), "min_rel_dev must be 0 or more")
 }
 
 /// The part of a detector's parameters that says which deviations are worth an alarm.
@@ -31,9 +49,7 @@ pub struct Deviation {
 
 impl Deviation {
     pub fn validate(&self) -> Result<(), InvalidParameters> {
-        let size = |value: f64| value >= 0.0 && value.is_finite();
-        InvalidParameters::unless(size(self.min_abs_dev), "min_abs_dev must be 0 or more")?;
-        InvalidParameters::unless(size(self.min_rel_dev), "min_rel_dev must be 0 or more")?;
+        validate_smallest(self.min_abs_dev, self.min_rel_dev)?;
         let positive = self.threshold_sigmas > 0.0 && self.threshold_sigmas.is_finite();
         InvalidParameters::unless(positive, "threshold_sigmas must be more than 0")
     }
@@ -43,15 +59,10 @@ impl Deviation {
         let smallest = self.min_abs_dev.max(self.min_rel_dev * expected.abs());
         let margin = (self.threshold_sigmas * sigma).max(smallest);
         let deviation = value - expected;
-        let counted = match self.direction {
-            Direction::Up => deviation.max(0.0),
-            Direction::Down => (-deviation).max(0.0),
-            Direction::Both => deviation.abs(),
-        };
+        let counted = self.direction.counted(deviation);
         // At the margin the score is 0.5; a margin of zero lets any deviation count.
         let ratio = if counted == 0.0 { 0.0 } else { counted / margin };
         let anomaly_score = if ratio.is_finite() { ratio / (1.0 + ratio) } else { 1.0 };
-        let finite = |value: f64| value.clamp(f64::MIN, f64::MAX);
         let (lower, upper) = (finite(expected - margin), finite(expected + margin));
         Verdict { expected, lower, upper, anomaly_score }
     }

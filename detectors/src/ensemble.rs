@@ -24,7 +24,8 @@ mod places;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounds::{STATE_MAX, VALUE_MAX};
+use crate::bounds::{STATE_MAX, VALUE_MAX, bounded, finite, is_size};
+use crate::deviation::validate_smallest;
 use crate::{Detector, Direction, InvalidParameters, Point, Verdict};
 use level::Level;
 use novelty::Novelty;
@@ -74,10 +75,6 @@ impl Rate {
 /// The weight of a new value in a mean that at first counts all values alike.
 fn weight(smallest: f64, known: u32) -> f64 {
     smallest.max(1.0 / (f64::from(known) + 1.0))
-}
-
-fn is_size(value: f64) -> bool {
-    (0.0..=STATE_MAX).contains(&value)
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -133,9 +130,7 @@ impl Detector for Ensemble {
     const NAME: &'static str = "ensemble";
 
     fn validate(&self) -> Result<(), InvalidParameters> {
-        let size = |value: f64| value >= 0.0 && value.is_finite();
-        InvalidParameters::unless(size(self.min_abs_dev), "min_abs_dev must be 0 or more")?;
-        InvalidParameters::unless(size(self.min_rel_dev), "min_rel_dev must be 0 or more")
+        validate_smallest(self.min_abs_dev, self.min_rel_dev)
     }
 
     fn is_sound(&self, state: &EnsembleState) -> bool {
@@ -150,7 +145,7 @@ impl Detector for Ensemble {
     }
 
     fn update(&self, state: &mut EnsembleState, point: Point) -> Option<Verdict> {
-        let value = point.value.clamp(-VALUE_MAX, VALUE_MAX);
+        let value = bounded(point.value);
         if state.interval_s == 0.0 {
             state.begin(point.time_ms, value);
             return None;
@@ -171,7 +166,6 @@ impl Detector for Ensemble {
             state.alerts += if evidence > 1.0 { 1.0 } else { 0.0 };
             anomaly_score = evidence / (1.0 + evidence);
         }
-        let finite = |bound: f64| bound.clamp(f64::MIN, f64::MAX);
         let (lower, upper) = (finite(judgement.lower), finite(judgement.upper));
         Some(Verdict { expected: judgement.expected, lower, upper, anomaly_score })
     }
@@ -180,16 +174,18 @@ impl Detector for Ensemble {
 impl Ensemble {
     /// The part of the evidence that these parameters let count: less than 1 where the deviation is too small.
     fn counted(&self, evidence: f64, deviation: f64, expected: f64) -> f64 {
-        let (counts, deviation) = match self.direction {
-            Direction::Up => (deviation > 0.0, deviation),
-            Direction::Down => (deviation < 0.0, -deviation),
-            Direction::Both => (true, deviation.abs()),
-        };
         let smallest = self.min_abs_dev.max(self.min_rel_dev * expected.abs());
-        match (counts, smallest > 0.0) {
-            (false, _) => 0.0,
-            (true, false) => evidence,
-            (true, true) => evidence.min(deviation / smallest),
+        let counted = self.direction.counted(deviation);
+        match (self.direction, smallest > 0.0) {
+            (_, true) => evidence.min(counted / smallest),
+            (Direction::Both, false) => evidence,
+            (_, false) => {
+                if counted > 0.0 {
+                    evidence
+                } else {
+                    0.0
+                }
+            }
         }
     }
 }
@@ -249,6 +245,17 @@ mod tests {
             for (i, (score, plain)) in scores(factor, offset).iter().zip(&plain).enumerate() {
                 assert!((score - plain).abs() < 0.02, "{factor} {offset}: {score} for {plain} at {i}");
             }
+        }
+    }
+
+    #[test]
+    fn an_idle_mean_that_fades_leaves_a_sound_state() {
+        let detector = Ensemble::default();
+        let mut state = EnsembleState::default();
+        for i in 0..400 {
+            let value = if i < 300 { 1e-310 * noise(i) } else { 100.0 * noise(i) };
+            detector.update(&mut state, Point { time_ms: i * STEP_MS, value });
+            assert!(detector.is_sound(&state), "after point {i}");
         }
     }
 

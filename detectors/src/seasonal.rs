@@ -16,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounds::{STATE_MAX, VALUE_MAX};
+use crate::bounds::{VALUE_MAX, is_size};
 use crate::{Detector, Deviation, Direction, InvalidParameters, Point, Verdict};
 
 /// Of a day 5 minutes each.
@@ -128,10 +128,6 @@ impl Holt {
     fn is_sound(&self) -> bool {
         is_size(self.residual) && is_size(self.level.abs()) && is_size(self.trend_per_s.abs())
     }
-}
-
-fn is_size(value: f64) -> bool {
-    (0.0..=STATE_MAX).contains(&value)
 }
 
 /// One bin of the season: its offset from the slow level, and what its last visit alone would have said.

@@ -45,7 +45,6 @@ pub(super) struct Novelty {
     points: u32,
     /// Until offset and units are known.
     first: Vec<(i64, f64)>,
-    first_ms: i64,
     picture: Option<Box<Picture>>,
 }
 
@@ -62,9 +61,6 @@ impl Novelty {
         (self.sum, self.points) = (0.0, 0);
         if let Some(picture) = &mut self.picture {
             return picture.observe(time_ms, block, rate);
-        }
-        if self.first.is_empty() {
-            self.first_ms = time_ms;
         }
         self.first.push((time_ms, block));
         if self.first.len() == FIRST_BLOCKS {

@@ -202,6 +202,8 @@ fn any_value() -> impl Strategy<Value = f64> {
         1 => Just(f64::MAX),
         1 => Just(f64::NAN),
         1 => Just(0.0),
+        1 => -1e-300..1e-300_f64,
+        1 => Just(5e-324),
     ]
 }
 

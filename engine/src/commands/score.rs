@@ -1,27 +1,29 @@
 //! `foreshock score`: how surprising each value of recorded series was, without Kafka and without an engine.
 
-mod table;
+mod series;
 
 use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, IsTerminal};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use detectors::{DETECTORS, DetectorSpec, Slot, Verdict};
 
 use super::time_text;
-use table::Table;
+use series::Series;
 
 /// Add how surprising each value was to the series of a folder
 ///
 /// Every .csv file below the input is one series, with the columns timestamp and value in the order of time, and other columns that are
-/// kept. A timestamp is a date and time (in UTC if it names no offset) or the seconds or milliseconds since 1970. The output has the same
-/// files with anomaly_score (0 to 1, above 0.5 is an alert), expected, lower and upper. Each row is judged by the rows before it only.
+/// kept. A timestamp is a date and time (in UTC if it names no offset) or the seconds, milliseconds, microseconds or nanoseconds since 1970.
+/// The output has the same files with anomaly_score (0 to 1, above 0.5 is an alert), expected, lower and upper. Each row is judged by the rows
+/// before it only. With the detector ensemble an incident is one alert, at its first row; with the others every row of it is. Links to folders
+/// are not followed.
 #[derive(Args)]
 pub struct Score {
     /// Folder with the series
@@ -31,8 +33,7 @@ pub struct Score {
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// What judges the values
-    #[arg(long, value_name = "NAME", default_value = "ensemble",
-        value_parser = PossibleValuesParser::new(DETECTORS.iter().map(|spec| spec.name)))]
+    #[arg(long, value_name = "NAME", default_value = "ensemble", value_parser = detector_names())]
     detector: String,
 }
 
@@ -72,44 +73,97 @@ impl Score {
         );
         let bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
         let progress = super::progress("scoring", bytes as usize, io::stderr().is_terminal());
-        let mut scored = Vec::with_capacity(files.len());
+        let (mut scored, mut failed) = (Vec::with_capacity(files.len()), Vec::new());
         for (name, bytes) in files {
-            scored.push(self.score(spec, name)?);
+            match self.score(spec, name) {
+                Ok(series) => scored.push(series),
+                Err(error) => failed.push(error),
+            }
             progress.inc(bytes);
         }
         progress.finish_and_clear();
         super::print(&summary(&scored, &self.output))?;
-        Ok(ExitCode::SUCCESS)
+        for error in &failed {
+            eprintln!("error: {error:#}");
+        }
+        Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    /// Row by row, whatever the length of the file. The output is a whole file or none.
     fn score(&self, spec: &DetectorSpec, name: PathBuf) -> anyhow::Result<Scored> {
-        let path = self.input.join(&name);
-        let bytes = fs::read(&path)
-            .with_context(|| format!("{}: cannot be read; may this user read it?", path.display()))?;
-        let text = String::from_utf8(bytes).with_context(|| {
-            format!("{}: not a text in UTF-8; convert it, or move it away", path.display())
-        })?;
-        let table = Table::read(&path, &text)?;
-        let points = table.points()?;
-        let mut bank = (spec.build)(serde_json::json!({}))?;
-        let mut verdicts = Vec::with_capacity(points.len());
-        bank.observe(&vec![Slot(0); points.len()], &points, &mut verdicts);
+        let input = self.input.join(&name);
+        let mut series = Series::open(&input)?;
+        let path = self.output.join(&name);
+        let unwritable = || {
+            format!("{}: cannot be written; is there room, and may this user write there?", path.display())
+        };
+        let unfinished = Unfinished::create(&path).with_context(unwritable)?;
+        let mut out = csv::Writer::from_writer(BufWriter::new(&unfinished.file));
 
-        let columns: Vec<[String; 4]> = verdicts.iter().map(fields).collect();
         let names = ["anomaly_score", "expected", "lower", "upper"];
-        write(&self.output.join(&name), &table.with_columns(names, &columns))?;
+        let is_added = |field: &str| names.iter().any(|name| field.trim().eq_ignore_ascii_case(name));
+        let kept: Vec<usize> =
+            (0..series.header().len()).filter(|column| !is_added(&series.header()[*column])).collect();
+        let header = kept.iter().map(|column| &series.header()[*column]);
+        out.write_record(header.chain(names)).with_context(unwritable)?;
 
-        let is_alert = |verdict: &Option<Verdict>| verdict.is_some_and(|verdict| verdict.is_anomalous());
-        let rises = |i: &usize| is_alert(&verdicts[*i]) && (*i == 0 || !is_alert(&verdicts[*i - 1]));
-        let score = |i: usize| verdicts[i].map_or(0.0, |verdict| verdict.anomaly_score);
-        let highest = (0..verdicts.len()).max_by(|a, b| score(*a).total_cmp(&score(*b)).then(b.cmp(a)));
-        Ok(Scored {
-            name,
-            rows: table.len(),
-            alerts: (0..verdicts.len()).filter(rises).count(),
-            highest: highest.map_or(0.0, score),
-            highest_ms: highest.map_or(0, |i| points[i].time_ms),
-        })
+        let mut bank = (spec.build)(serde_json::json!({}))?;
+        let (mut verdicts, mut was_alert) = (Vec::with_capacity(1), false);
+        let mut scored = Scored { name: name.clone(), rows: 0, alerts: 0, highest: 0.0, highest_ms: 0 };
+        while let Some(point) = series.next()? {
+            verdicts.clear();
+            bank.observe(&[Slot(0)], &[point], &mut verdicts);
+            let verdict = verdicts[0];
+            let added = fields(&verdict);
+            let own = kept.iter().map(|column| &series.row()[*column]);
+            out.write_record(own.chain(added.iter().map(String::as_str))).with_context(unwritable)?;
+
+            let is_alert = verdict.is_some_and(|verdict| verdict.is_anomalous());
+            scored.rows += 1;
+            scored.alerts += usize::from(is_alert && !was_alert);
+            was_alert = is_alert;
+            let score = verdict.map_or(0.0, |verdict| verdict.anomaly_score);
+            if score > scored.highest {
+                (scored.highest, scored.highest_ms) = (score, point.time_ms);
+            }
+        }
+        out.flush().with_context(unwritable)?;
+        drop(out);
+        unfinished.finish().with_context(unwritable)?;
+        Ok(scored)
+    }
+}
+
+/// The detectors, each with what it does.
+fn detector_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(DETECTORS.iter().map(|spec| PossibleValue::new(spec.name).help(spec.summary)))
+}
+
+/// A file that takes its name when it is whole, and is gone otherwise.
+struct Unfinished {
+    file: fs::File,
+    at: PathBuf,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    fn create(path: &Path) -> io::Result<Self> {
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let mut at = OsString::from(path);
+        at.push(".unfinished");
+        let at = PathBuf::from(at);
+        Ok(Self { file: fs::File::create(&at)?, at, path: path.to_owned() })
+    }
+
+    fn finish(self) -> io::Result<()> {
+        fs::rename(&self.at, &self.path)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Not there any more where it was finished.
+        let _ = fs::remove_file(&self.at);
     }
 }
 
@@ -162,11 +216,21 @@ fn series_files(root: &Path) -> anyhow::Result<Vec<(PathBuf, u64)>> {
         for entry in fs::read_dir(&path).with_context(unreadable)? {
             let entry = entry.with_context(unreadable)?;
             let name = folder.join(entry.file_name());
-            // A link to a folder is not followed: it may lead back.
-            if entry.file_type().with_context(unreadable)?.is_dir() {
+            let is_folder = entry.file_type().with_context(unreadable)?.is_dir();
+            if is_folder {
                 folders.push(name);
-            } else if name.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-                files.push((name, fs::metadata(entry.path()).map_or(0, |data| data.len())));
+                continue;
+            }
+            // A link to a folder may lead back, and what is no file at all may never end.
+            let data = fs::metadata(entry.path()).ok().filter(fs::Metadata::is_file);
+            let is_csv = name.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+            match data {
+                Some(data) if is_csv => files.push((name, data.len())),
+                None => eprintln!(
+                    "note: {} is left out: not a file, and links to folders are not followed",
+                    entry.path().display()
+                ),
+                Some(_) => {}
             }
         }
     }
@@ -179,18 +243,11 @@ fn resolved(path: &Path) -> anyhow::Result<PathBuf> {
     let path = std::path::absolute(path).with_context(|| format!("{}: not a path", path.display()))?;
     let existing = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
     let Some((part, existing)) = existing else { return Ok(path) };
-    Ok(path.strip_prefix(part).map_or(existing.clone(), |rest| existing.join(rest)))
-}
-
-/// Writes a whole file or none.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut unfinished = OsString::from(path);
-    unfinished.push(".unfinished");
-    let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
-    folder
-        .and_then(|()| fs::write(&unfinished, text))
-        .and_then(|()| fs::rename(&unfinished, path))
-        .with_context(|| {
-            format!("{}: cannot be written; is there room, and may this user write there?", path.display())
-        })
+    let rest = path.strip_prefix(part).unwrap_or(Path::new(""));
+    anyhow::ensure!(
+        !rest.components().any(|component| component == Component::ParentDir),
+        "{}: `..` stands behind a folder that does not exist; name the folder without it",
+        path.display()
+    );
+    Ok(existing.join(rest))
 }

@@ -195,6 +195,8 @@ fn what_cannot_be_scored_is_said_and_the_input_stays_as_it_is() {
     }
     assert_eq!(std::fs::read_to_string(input.join("cpu.csv")).unwrap(), before);
     assert!(!input.join("scored").exists());
+    let said = message(&input, &folder.path().join("absent/../input"));
+    assert!(said.contains("without it") && !folder.path().join("absent").exists(), "{said}");
 
     let output = folder.path().join("output");
     let said = message(&folder.path().join("absent"), &output);
@@ -205,6 +207,8 @@ fn what_cannot_be_scored_is_said_and_the_input_stays_as_it_is() {
     std::fs::write(input.join("deep/bad.csv"), "timestamp,value\n1,2\n2,two\n").unwrap();
     let said = message(&input, &output);
     assert!(said.contains("bad.csv, line 3") && said.contains("\"two\" is not a number"), "{said}");
+    assert!(output.join("cpu.csv").exists() && !output.join("deep/bad.csv").exists(), "the rest is scored");
+    assert_eq!(std::fs::read_dir(output.join("deep")).unwrap().count(), 1, "nothing unfinished is left");
     let unknown = foreshock(&["score", "--input", "a", "--output", "b", "--detector", "oracle"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("ensemble"), "{}", text(&unknown.stderr));

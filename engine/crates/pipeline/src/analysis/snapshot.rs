@@ -32,7 +32,7 @@ impl Analysis {
         sections
     }
 
-    /// Takes up a state, under the settings and bounds of today. What these have changed, detectors or the length of a step,
+    /// Takes up a state, under the settings and bounds of today (log templates keep those that they were mined with). What these have changed, detectors or the length of a step,
     /// begins anew; detectors that cannot be read are returned. After an error the analysis is in no defined state.
     pub fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
         let (watermark, raw, raw_over_limit, steps, calls): (_, Vec<_>, _, _, _) =
