@@ -54,7 +54,9 @@ fn main() -> anyhow::Result<()> {
     config.sources[0].topic.clone_from(&source);
     let topics = &mut config.topics;
     for topic in [
-        &mut topics.telemetry,
+        &mut topics.samples,
+        &mut topics.spans,
+        &mut topics.findings,
         &mut topics.anomalies,
         &mut topics.incidents,
         &mut topics.alerts,

@@ -104,6 +104,7 @@ pub struct KafkaConfig {
     pub group: String,
     pub instance: String,
     pub epoch: Span,
+    pub partitions: i32,
     pub start: Start,
     pub properties: BTreeMap<String, String>,
 }
@@ -116,6 +117,7 @@ impl std::fmt::Debug for KafkaConfig {
             .field("group", &self.group)
             .field("instance", &self.instance)
             .field("epoch", &self.epoch)
+            .field("partitions", &self.partitions)
             .field("start", &self.start)
             .field("properties", &self.properties.keys())
             .finish()
@@ -178,11 +180,64 @@ impl Encoding {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TopicsConfig {
-    pub telemetry: String,
+    pub samples: String,
+    pub spans: String,
+    pub findings: String,
     pub anomalies: String,
     pub incidents: String,
     pub alerts: String,
     pub dead_letter: String,
+}
+
+impl TopicsConfig {
+    /// All that the engine writes.
+    pub fn all(&self) -> [&String; 7] {
+        [
+            &self.samples,
+            &self.spans,
+            &self.findings,
+            &self.anomalies,
+            &self.incidents,
+            &self.alerts,
+            &self.dead_letter,
+        ]
+    }
+}
+
+/// A stage, which is a consumer group of its own in every process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Sources in, rows out.
+    Ingest,
+    /// Traces are put together.
+    Traces,
+    /// Series are judged.
+    Series,
+    /// Anomalies become incidents.
+    Incidents,
+}
+
+impl Stage {
+    pub const WITH_STATE: [Self; 3] = [Self::Traces, Self::Series, Self::Incidents];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Traces => "traces",
+            Self::Series => "series",
+            Self::Incidents => "incidents",
+        }
+    }
+
+    /// Of the topic that it reads, in the configuration.
+    fn topic_key(self) -> &'static str {
+        match self {
+            Self::Ingest => "sources",
+            Self::Traces => "spans",
+            Self::Series => "samples",
+            Self::Incidents => "findings",
+        }
+    }
 }
 
 impl Default for Config {
@@ -226,6 +281,7 @@ impl Default for KafkaConfig {
             group: "foreshock".to_owned(),
             instance: "0".to_owned(),
             epoch: Span::from_ms(300),
+            partitions: 8,
             start: Start::Latest,
             properties: BTreeMap::new(),
         }
@@ -235,7 +291,9 @@ impl Default for KafkaConfig {
 impl Default for TopicsConfig {
     fn default() -> Self {
         Self {
-            telemetry: "foreshock.telemetry".to_owned(),
+            samples: "foreshock.samples".to_owned(),
+            spans: "foreshock.spans".to_owned(),
+            findings: "foreshock.findings".to_owned(),
             anomalies: "foreshock.anomalies".to_owned(),
             incidents: "foreshock.incidents".to_owned(),
             alerts: "foreshock.alerts".to_owned(),
@@ -300,9 +358,7 @@ impl Config {
             }
         }
         let topics = &self.topics;
-        for topic in
-            [&topics.telemetry, &topics.anomalies, &topics.incidents, &topics.alerts, &topics.dead_letter]
-        {
+        for topic in topics.all() {
             if topic.is_empty() || topic.len() > 249 {
                 return Err(format!(
                     "topics: {topic:?} is no name for a topic: 1 to 249 characters are allowed"
@@ -331,8 +387,13 @@ impl Config {
                 "state.location: name a directory or s3://BUCKET/PREFIX, or null to keep nothing".to_owned()
             );
         }
-        SnapshotName::new(&self.analysis_group(), &self.topics.telemetry, 0, 0, 0)
-            .map_err(|error| format!("kafka.group, topics.telemetry: {error}"))?;
+        for stage in Stage::WITH_STATE {
+            SnapshotName::new(&self.group(stage), self.topic(stage), i32::MAX, 0, 0)
+                .map_err(|error| format!("kafka.group, topics.{}: {error}", stage.topic_key()))?;
+        }
+        if !(1..=10_000).contains(&self.kafka.partitions) {
+            return Err("kafka.partitions: must be from 1 to 10000".to_owned());
+        }
         if self.state.snapshot_interval.ms() < 100 {
             return Err("state.snapshot_interval: must be at least 100ms".to_owned());
         }
@@ -351,14 +412,22 @@ impl Config {
         self.validate_detectors()
     }
 
-    /// The consumer group of decoding.
-    pub fn ingest_group(&self) -> String {
-        format!("{}-ingest", self.kafka.group)
+    /// The consumer group of a stage.
+    pub fn group(&self, stage: Stage) -> String {
+        format!("{}-{}", self.kafka.group, stage.as_str())
     }
 
-    /// The consumer group of the analysis, whose states are kept.
-    pub fn analysis_group(&self) -> String {
-        format!("{}-analysis", self.kafka.group)
+    /// The topic between the stages that a stage reads.
+    ///
+    /// # Panics
+    /// For ingest, which reads the sources.
+    pub fn topic(&self, stage: Stage) -> &str {
+        match stage {
+            Stage::Ingest => panic!("ingest reads the sources"),
+            Stage::Traces => &self.topics.spans,
+            Stage::Series => &self.topics.samples,
+            Stage::Incidents => &self.topics.findings,
+        }
     }
 
     /// Of everything that has an influence on what the analysis says, this program included.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use model::{Anomaly, Incident, Output, OutputTopic, SourceRecord};
-use pipeline::{AnalyseTask, Analysis, IngestTask, PartitionTask};
+use pipeline::{InProcess, IngestTask, PartitionTask, Partitions};
 use serde::Serialize;
 use shop::{Scenario, Signal};
 
-use crate::config::Config;
+use crate::config::{Config, SourceConfig};
 
 /// An incident may open this much before the fault (its first anomaly is dated back to the step it is in) …
 const EARLY_MS: i64 = 15_000;
@@ -82,45 +82,45 @@ fn kind_text(kind: shop::FaultKind) -> &'static str {
     }
 }
 
-/// What the default configuration says of a scenario. After every `restart_every` records the analysis is thrown away, and a
-/// new one goes on from its snapshot.
+/// What the default configuration says of a scenario. After every `restart_every` records all tasks are thrown away, and new
+/// ones go on from their snapshots.
 ///
 /// # Panics
 /// When the shop writes what the engine cannot read, the default configuration is not sound, or a snapshot cannot be
 /// taken up.
 pub fn play(scenario: &Scenario, restart_every: Option<usize>) -> Vec<Output> {
     let config = Config::default();
-    let task = |signal: &str, encoding: &str| {
+    let partitions =
+        Partitions { samples: config.kafka.partitions, spans: config.kafka.partitions, findings: 1 };
+    let telling = config.sources.iter().filter(|source| source.signal != crate::config::Signal::Events);
+    let names: Vec<String> = telling.map(|source| format!("{}/0", source.topic)).collect();
+    let engine = InProcess::new(&config.tenant, partitions, &names, &config.analysis, &config.detectors);
+    let mut engine = engine.expect("the defaults");
+    let task = |source: &SourceConfig| {
+        let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
         let decoder =
             codec::decoder(signal, encoding, codec::Limits::default()).expect("a decoder of the list");
-        IngestTask::new(decoder, &config.tenant)
+        IngestTask::new(&format!("{}/0", source.topic), decoder, engine.router().clone(), &config.analysis)
     };
-    let sources = config.sources.iter();
-    let mut ingest: BTreeMap<&str, IngestTask> = sources
-        .map(|source| (source.signal.as_str(), task(source.signal.as_str(), source.encoding.as_str())))
-        .collect();
-    let new = || AnalyseTask::new(Analysis::new(&config.analysis, &config.detectors).expect("the defaults"));
-    let mut analyse = new();
+    let mut ingest: BTreeMap<&str, IngestTask> =
+        config.sources.iter().map(|source| (source.signal.as_str(), task(source))).collect();
     let mut shop = scenario.shop().expect("a scenario is sound");
-    let (mut decoded, mut out) = (Vec::new(), Vec::new());
+    let (mut routed, mut out) = (Vec::new(), Vec::new());
     for (offset, message) in shop.step(scenario.end_ms).into_iter().enumerate() {
         let signal = signal_text(message.signal);
         let task = ingest.get_mut(signal).expect("the defaults read every signal");
         with_record(signal, offset, &message.headers, &message.payload, |record| {
-            task.on_record(record, &mut decoded)
+            task.on_record(record, &mut routed)
         });
-        for output in decoded.drain(..) {
-            assert_eq!(output.topic, OutputTopic::Telemetry, "the shop's telemetry is readable");
-            with_record("telemetry", offset, &output.headers, &output.payload, |record| {
-                analyse.on_record(record, &mut out);
-            });
-        }
+        engine.take(routed.drain(..), &mut out);
         if restart_every.is_some_and(|every| (offset + 1).is_multiple_of(every)) {
-            let snapshot = analyse.snapshot();
-            analyse = new();
-            analyse.restore(&snapshot).expect("a snapshot can be taken up");
+            engine.restart().expect("a snapshot can be taken up");
         }
     }
+    assert!(
+        out.iter().all(|output| output.topic != OutputTopic::DeadLetter),
+        "the shop's telemetry is readable"
+    );
     out
 }
 
@@ -148,7 +148,15 @@ fn with_record(
 ) {
     let headers: Vec<(&str, &[u8])> =
         headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-    take(SourceRecord { topic, partition: 0, offset: offset as i64, key: None, headers: &headers, payload });
+    take(SourceRecord {
+        timestamp_ms: None,
+        topic,
+        partition: 0,
+        offset: offset as i64,
+        key: None,
+        headers: &headers,
+        payload,
+    });
 }
 
 /// As the configuration and the list of decoders call it.

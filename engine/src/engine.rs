@@ -12,9 +12,9 @@ use kafka::{
 };
 use model::OutputTopic;
 use pipeline::settings::Span;
-use pipeline::{AnalyseTask, Analysis, IngestTask};
+use pipeline::{IncidentTask, IngestTask, Partitions, Router, SeriesStage, SeriesTask, TraceTask, routing};
 
-use crate::config::{Config, Start};
+use crate::config::{Config, Signal, Stage, Start};
 use crate::service::http::{Metric, MetricValue, Status};
 use crate::service::server::{self, Servers};
 use crate::view::View;
@@ -41,29 +41,37 @@ impl Engine {
         let connection = connection(config);
         connection.validate()?;
         let sources: Vec<String> = config.sources.iter().map(|source| source.topic.clone()).collect();
-        kafka::topics::require(&connection, &sources, START_TIMEOUT)?;
-        let specs: Vec<TopicSpec> = outputs(config)
-            .into_values()
-            .map(|name| TopicSpec { name, partitions: 1, replication: -1, config: Vec::new() })
-            .collect();
-        for state in kafka::topics::ensure(&connection, &specs, START_TIMEOUT)? {
-            if state.created {
-                tracing::info!(topic = state.name, "created topic");
-            }
-        }
+        let found = kafka::topics::require(&connection, &sources, START_TIMEOUT)?;
+        // Nobody waits for events.
+        let tells = |topic: &str| {
+            config.sources.iter().any(|source| source.topic == topic && source.signal != Signal::Events)
+        };
+        let found = found.iter().filter(|found| tells(&found.name));
+        let ingests: Vec<String> =
+            found.flat_map(|found| routing::names(&found.name, found.partitions)).collect();
+        let router = Router::new(&config.tenant, ensure_topics(config, &connection)?);
 
-        let telemetry = vec![config.topics.telemetry.clone()];
-        let mut analysis = worker_settings(config, "analysis", &config.analysis_group(), telemetry);
-        // What was decoded is never skipped, wherever the sources start.
-        analysis.start = StartOffset::Earliest;
-        analysis.checkpoints = checkpoints(config)?;
-        let analysis = KafkaWorker::start(analysis, analyse_tasks(config)?)?;
-        let ingest = worker_settings(config, "ingest", &config.ingest_group(), sources);
-        let ingest = KafkaWorker::start(ingest, ingest_tasks(config)?)?;
+        let mut workers = Vec::new();
+        for stage in Stage::WITH_STATE {
+            let topics = vec![config.topic(stage).to_owned()];
+            let mut settings = worker_settings(config, stage, topics);
+            // What a stage before has written is never skipped, wherever the sources start.
+            settings.start = StartOffset::Earliest;
+            settings.checkpoints = checkpoints(config)?;
+            let tasks = match stage {
+                Stage::Traces => trace_tasks(&router, &ingests),
+                Stage::Series => series_tasks(config, &router, &ingests)?,
+                _ => incident_tasks(config, &router),
+            };
+            workers.push((stage.as_str(), KafkaWorker::start(settings, tasks)?));
+        }
+        let settings = worker_settings(config, Stage::Ingest, sources);
+        let ingest = KafkaWorker::start(settings, ingest_tasks(config, &router)?)?;
+        workers.insert(0, (Stage::Ingest.as_str(), ingest));
         let view = Arc::new(View::default());
         let reader = read_back(config, &connection, &view)?;
         let running = Arc::new(Running {
-            workers: Mutex::new(vec![("ingest", ingest), ("analysis", analysis)]),
+            workers: Mutex::new(workers),
             reader: Mutex::new(Some(reader)),
             view: Arc::clone(&view),
         });
@@ -93,10 +101,14 @@ impl Engine {
     /// Whether all that was written to the sources so far, which is `records`, has gone through the engine.
     pub fn has_processed(&self, records: u64) -> bool {
         let workers = self.running.workers();
-        let values =
-            |name| workers.iter().find(|(worker, _)| *worker == name).map(|(_, w)| w.counters().values());
-        let (Some(ingest), Some(analysis)) = (values("ingest"), values("analysis")) else { return false };
-        ingest.records >= records && analysis.records + ingest.dead_letters >= ingest.outputs
+        let all = || workers.iter().map(|(name, worker)| (*name, worker.counters().values()));
+        let ingested = |(name, values): &(&str, kafka::CounterValues)| {
+            *name == Stage::Ingest.as_str() && values.records >= records
+        };
+        // What was read first, so that it cannot have come later than what is compared with it.
+        let of_stages = all().filter(|(name, _)| *name != Stage::Ingest.as_str());
+        let read: u64 = of_stages.map(|(_, values)| values.records).sum();
+        all().any(|worker| ingested(&worker)) && read >= all().map(|(_, values)| values.routed).sum()
     }
 
     /// Whether a worker has ended by itself; [`Engine::stop`] says why.
@@ -194,6 +206,29 @@ impl Status for Running {
         of_workers("foreshock_snapshot_pause_seconds", "Pause of reading for the last snapshot", &|v| {
             MetricValue::Gauge(v.snapshot_pause_us_last as f64 / 1e6)
         });
+        of_workers(
+            "foreshock_lag_records",
+            "Records not yet read, with markers of transactions; -1 is unknown",
+            &|v| MetricValue::Gauge(v.lag_records as f64),
+        );
+        of_workers(
+            "foreshock_watermark_seconds",
+            "Event time reached, of the partition that is least far",
+            &|v| MetricValue::Gauge(v.watermark_ms as f64 / 1e3),
+        );
+        of_workers("foreshock_series", "Series that are modelled", &|v| MetricValue::Gauge(v.series as f64));
+        of_workers("foreshock_series_refused", "Points of series beyond series_max", &|v| {
+            MetricValue::Gauge(v.series_refused as f64)
+        });
+        of_workers("foreshock_keys_refused", "Spans and logs of keys beyond step_keys_max", &|v| {
+            MetricValue::Gauge(v.keys_refused as f64)
+        });
+        of_workers("foreshock_late_rows", "Spans and logs that came after their step was closed", &|v| {
+            MetricValue::Gauge(v.late_rows as f64)
+        });
+        of_workers("foreshock_early_rows", "Spans and logs too far ahead of all others", &|v| {
+            MetricValue::Gauge(v.early_rows as f64)
+        });
         let alone = |name, help, value| Metric { name, help, value, labels: Vec::new() };
         let open = MetricValue::Gauge(self.view.open_incidents() as f64);
         metrics.push(alone("foreshock_incidents_open", "Incidents that are not resolved", open));
@@ -217,7 +252,9 @@ pub fn connection(config: &Config) -> ConnectionSettings {
 fn outputs(config: &Config) -> BTreeMap<OutputTopic, String> {
     let topics = &config.topics;
     BTreeMap::from([
-        (OutputTopic::Telemetry, topics.telemetry.clone()),
+        (OutputTopic::Samples, topics.samples.clone()),
+        (OutputTopic::Spans, topics.spans.clone()),
+        (OutputTopic::Findings, topics.findings.clone()),
         (OutputTopic::Anomalies, topics.anomalies.clone()),
         (OutputTopic::Incidents, topics.incidents.clone()),
         (OutputTopic::Alerts, topics.alerts.clone()),
@@ -225,9 +262,43 @@ fn outputs(config: &Config) -> BTreeMap<OutputTopic, String> {
     ])
 }
 
-fn worker_settings(config: &Config, name: &str, group: &str, topics: Vec<String>) -> WorkerSettings {
+/// Records between stages are kept for so long: longer than anybody would want to replay or warm up.
+const BETWEEN_RETENTION_MS: &str = "86400000";
+
+/// Creates the topics that the engine writes, where they do not exist.
+fn ensure_topics(config: &Config, connection: &ConnectionSettings) -> anyhow::Result<Partitions> {
+    let spec = |(output, name): (OutputTopic, String)| {
+        let (partitions, retention) = match output {
+            OutputTopic::Samples | OutputTopic::Spans => {
+                (config.kafka.partitions, Some(BETWEEN_RETENTION_MS))
+            }
+            OutputTopic::Findings => (1, Some(BETWEEN_RETENTION_MS)),
+            _ => (1, None),
+        };
+        let config = retention.map(|ms| ("retention.ms".to_owned(), ms.to_owned()));
+        (output, TopicSpec { name, partitions, replication: -1, config: config.into_iter().collect() })
+    };
+    let (outputs, specs): (Vec<_>, Vec<_>) = outputs(config).into_iter().map(spec).unzip();
+    let states = kafka::topics::ensure(connection, &specs, START_TIMEOUT)?;
+    let mut partitions = Partitions::ONE;
+    for (output, state) in outputs.into_iter().zip(states) {
+        if state.created {
+            tracing::info!(topic = state.name, partitions = state.partitions, "created topic");
+        }
+        match output {
+            OutputTopic::Samples => partitions.samples = state.partitions,
+            OutputTopic::Spans => partitions.spans = state.partitions,
+            OutputTopic::Findings => partitions.findings = state.partitions,
+            _ => {}
+        }
+    }
+    Ok(partitions)
+}
+
+fn worker_settings(config: &Config, stage: Stage, topics: Vec<String>) -> WorkerSettings {
     let kafka = &config.kafka;
-    let mut settings = WorkerSettings::new(connection(config), name, group);
+    let group = config.group(stage);
+    let mut settings = WorkerSettings::new(connection(config), stage.as_str(), &group);
     settings.transactional_id = format!("{group}-{}", kafka.instance);
     settings.topics = topics;
     settings.outputs = outputs(config);
@@ -255,7 +326,7 @@ fn checkpoints(config: &Config) -> anyhow::Result<Option<Checkpoints>> {
     }))
 }
 
-fn ingest_tasks(config: &Config) -> anyhow::Result<TaskFactory> {
+fn ingest_tasks(config: &Config, router: &Router) -> anyhow::Result<TaskFactory> {
     let mut specs = BTreeMap::new();
     for source in &config.sources {
         let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
@@ -263,21 +334,40 @@ fn ingest_tasks(config: &Config) -> anyhow::Result<TaskFactory> {
         let spec = spec.ok_or_else(|| anyhow::anyhow!("sources: no decoder reads {signal} as {encoding}"))?;
         specs.insert(source.topic.clone(), spec.build);
     }
-    let tenant = config.tenant.clone();
-    Ok(Box::new(move |topic, _partition| {
+    let (router, settings) = (router.clone(), config.analysis.clone());
+    Ok(Box::new(move |topic, partition| {
         let build = specs.get(topic).expect("the worker subscribes to the sources only");
-        Box::new(IngestTask::new(build(codec::Limits::default()), &tenant))
+        let decoder = build(codec::Limits::default());
+        Box::new(IngestTask::new(&format!("{topic}/{partition}"), decoder, router.clone(), &settings))
     }))
 }
 
-fn analyse_tasks(config: &Config) -> anyhow::Result<TaskFactory> {
+fn trace_tasks(router: &Router, ingests: &[String]) -> TaskFactory {
+    let (router, ingests) = (router.clone(), ingests.to_vec());
+    Box::new(move |topic, partition| {
+        Box::new(TraceTask::new(&format!("{topic}/{partition}"), router.clone(), &ingests))
+    })
+}
+
+fn series_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow::Result<TaskFactory> {
     let (settings, detectors) = (config.analysis.clone(), config.detectors.clone());
+    let (router, ingests, spans) = (router.clone(), ingests.to_vec(), config.topics.spans.clone());
     // Once beforehand, so that a detector that cannot be made is an error of the start.
-    Analysis::new(&settings, &detectors)?;
-    Ok(Box::new(move |_topic, _partition| {
-        let analysis = Analysis::new(&settings, &detectors).expect("made once before");
-        Box::new(AnalyseTask::new(analysis))
+    SeriesStage::new(&settings, &detectors)?;
+    Ok(Box::new(move |topic, partition| {
+        let stage = SeriesStage::new(&settings, &detectors).expect("made once before");
+        let name = format!("{topic}/{partition}");
+        Box::new(SeriesTask::new(&name, router.clone(), &ingests, &spans, stage))
     }))
+}
+
+fn incident_tasks(config: &Config, router: &Router) -> TaskFactory {
+    let settings = config.analysis.clone();
+    let topics = [(OutputTopic::Samples, Stage::Series), (OutputTopic::Spans, Stage::Traces)];
+    let sources =
+        topics.map(|(output, stage)| routing::names(config.topic(stage), router.partitions(output)));
+    let sources: Vec<String> = sources.into_iter().flatten().collect();
+    Box::new(move |_topic, _partition| Box::new(IncidentTask::new(&settings, &sources)))
 }
 
 fn read_back(

@@ -57,9 +57,7 @@ impl Demo {
         let topics = &config.topics;
         let mut names: Vec<(&str, i32)> =
             config.sources.iter().map(|source| (source.topic.as_str(), 1)).collect();
-        let written =
-            [&topics.telemetry, &topics.anomalies, &topics.incidents, &topics.alerts, &topics.dead_letter];
-        names.extend(written.map(|name| (name.as_str(), 1)));
+        names.extend(topics.all().map(|name| (name.as_str(), 1)));
         let broker = MockKafka::start(&names)?;
         config.kafka.brokers = broker.brokers().to_owned();
         let engine = Engine::start(&config)?;

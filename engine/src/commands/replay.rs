@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use model::{IncidentState, Labels, LogRow, MetricKind, SampleRow, SpanRow};
-use pipeline::{Analysis, Finding};
+use pipeline::{Analysis, Conclusion};
 use replay::history::{History, Row};
 
 use super::{OutputFormat, incident_text};
@@ -71,29 +71,29 @@ impl Replay {
         let mut report = Report { output: self.output, incidents: 0, anomalies: 0, alerts: 0 };
         let mut feed = Feed::default();
         let mut trigger_ms = self.trigger_ms;
-        let mut findings = Vec::new();
+        let mut conclusions = Vec::new();
         let progress = super::progress("replaying", rows.len(), io::stderr().is_terminal());
         for (i, row) in rows.iter().enumerate() {
             if let Some(trigger_ms) = trigger_ms.take_if(|trigger_ms| time_ms(row) >= *trigger_ms) {
-                analysis.open_at(trigger_ms, trigger_ms, &mut findings);
+                analysis.open_at(trigger_ms, trigger_ms, &mut conclusions);
             }
-            feed.row(&mut analysis, row, &mut findings);
-            report.print(&mut findings)?;
+            feed.row(&mut analysis, row, &mut conclusions);
+            report.print(&mut conclusions)?;
             if i % 4096 == 0 {
                 progress.set_position(i as u64);
             }
         }
         if let Some(trigger_ms) = trigger_ms {
-            analysis.open_at(trigger_ms, trigger_ms, &mut findings);
+            analysis.open_at(trigger_ms, trigger_ms, &mut conclusions);
         }
-        analysis.finish(end_ms, &mut findings);
-        report.print(&mut findings)?;
+        analysis.finish(end_ms, &mut conclusions);
+        report.print(&mut conclusions)?;
         progress.finish_and_clear();
         if self.output == OutputFormat::Text {
             super::print(&format!(
                 "{} rows, {} series: {} anomalies, {} incidents, {} alerts\n",
                 rows.len(),
-                analysis.series(),
+                analysis.status().series,
                 report.anomalies,
                 report.incidents,
                 report.alerts
@@ -111,7 +111,7 @@ struct Feed {
 }
 
 impl Feed {
-    fn row(&mut self, analysis: &mut Analysis, row: &Row, out: &mut Vec<Finding>) {
+    fn row(&mut self, analysis: &mut Analysis, row: &Row, out: &mut Vec<Conclusion>) {
         match row {
             Row::Point { time_ms, service, metric, value } => {
                 let key = (Arc::clone(service), Arc::clone(metric));
@@ -158,12 +158,12 @@ struct Report {
 }
 
 impl Report {
-    fn print(&mut self, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
-        for finding in findings.drain(..) {
-            match finding {
-                Finding::Anomaly(_) => self.anomalies += 1,
-                Finding::Alert(_) => self.alerts += 1,
-                Finding::Incident(incident) => {
+    fn print(&mut self, conclusions: &mut Vec<Conclusion>) -> anyhow::Result<()> {
+        for conclusion in conclusions.drain(..) {
+            match conclusion {
+                Conclusion::Anomaly(_) => self.anomalies += 1,
+                Conclusion::Alert(_) => self.alerts += 1,
+                Conclusion::Incident(incident) => {
                     self.incidents += u64::from(incident.state == IncidentState::Open);
                     match self.output {
                         OutputFormat::Json => {

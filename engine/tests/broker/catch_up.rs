@@ -1,9 +1,13 @@
 //! An engine that was away reads an hour of several topics at once, and says what one says that was there all the time.
 
+use std::collections::BTreeMap;
+
 use kafka::{TopicWriter, WriteRecord};
+use model::OutputTopic;
+use pipeline::wire::{Findings, Incoming};
 use shop::{Message, Scenario};
 
-use super::killed::committed;
+use super::killed::{between, committed, said_of_findings};
 use super::{PATIENCE, Rig, brokers, wait_until};
 
 const START_MS: i64 = 1_767_600_000_000;
@@ -24,15 +28,20 @@ fn write(rig: &Rig, messages: &[Message]) {
     writer.flush(PATIENCE).expect("written");
 }
 
-/// The alerts, once all was analysed: which, and when they began and ended.
-fn alerts(rig: &Rig, messages: usize) -> Vec<(String, String, i64, Option<i64>)> {
-    wait_until("all is decoded", || committed(&rig.topic("telemetry")).len() >= messages);
-    wait_until("the last alert is resolved", || {
-        committed(&rig.topic("alerts")).last().is_some_and(|last| {
-            serde_json::from_slice::<model::Alert>(&last.payload)
-                .is_ok_and(|alert| alert.state == model::AlertState::Resolved)
-        })
+/// The alerts, once all until `end_ms` was analysed: which, and when they began and ended.
+pub(super) fn alerts(rig: &Rig, end_ms: i64) -> Vec<(String, String, i64, Option<i64>)> {
+    let mut reached = BTreeMap::new();
+    wait_until("all is found", || {
+        for record in committed(&rig.topic("findings")) {
+            if let Incoming::Findings(Findings { watermark: Some(watermark), .. }) = between(&record) {
+                reached.insert(watermark.source, watermark.watermark_ms);
+            }
+        }
+        // Twice three partitions between the stages.
+        reached.len() == 6 && reached.values().all(|ms| ms.is_some_and(|ms| ms > end_ms - 60_000))
     });
+    let due = said_of_findings(rig, &committed(&rig.topic("findings")), OutputTopic::Alerts).len();
+    wait_until("all is concluded", || committed(&rig.topic("alerts")).len() >= due);
     let read = |lying: &super::killed::Lying| {
         let alert: model::Alert = serde_json::from_slice(&lying.payload).expect("an alert");
         let service = alert.labels.get("service").cloned().unwrap_or_default();
@@ -52,13 +61,13 @@ fn catching_up_gives_the_alerts_of_being_there() {
         write(&live, part);
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
-    let expected = alerts(&live, messages.len());
+    let expected = alerts(&live, scenario.end_ms);
     live.stop();
 
     let mut away = Rig::new("away");
     away.create_sources();
     write(&away, &messages);
     away.start();
-    assert_eq!(alerts(&away, messages.len()), expected);
+    assert_eq!(alerts(&away, scenario.end_ms), expected);
     away.stop();
 }

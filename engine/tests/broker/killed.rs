@@ -1,12 +1,13 @@
 //! Engines that are killed, stopped, frozen and started again at random say what one that was left alone would say.
 //!
 //! Two engines share the work on topics of their own while a simulated shop writes to them. Every source record must be
-//! decoded once, and every anomaly, incident and alert must be, record for record, what an analysis that was never
-//! interrupted says of the telemetry topic.
+//! decoded once, and each stage must have written, record for record, what one that was never interrupted says of the partitions
+//! that it read.
 //!
 //! `FORESHOCK_TEST_BLOWS` sets how often it strikes (the default is a short form), `FORESHOCK_TEST_SEED` how.
 //! `FORESHOCK_TEST_BROKER_RESTART` names a command that restarts the broker; it is then one of the blows.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
@@ -14,8 +15,11 @@ use std::time::{Duration, Instant};
 
 use foreshock::config::Config;
 use kafka::{TopicReader, TopicWriter, WriteRecord};
-use model::{OutputTopic, SourceRecord};
-use pipeline::{AnalyseTask, Analysis, IngestTask, PartitionTask};
+use model::{Output, OutputTopic, SourceRecord, Telemetry};
+use pipeline::wire::Incoming;
+use pipeline::{
+    IncidentTask, IngestTask, PartitionTask, Partitions, Router, SeriesStage, SeriesTask, TraceTask, routing,
+};
 use shop::{Message, Scenario, Signal};
 
 use super::{PATIENCE, Rig, brokers, foreshock, wait_until};
@@ -24,9 +28,12 @@ const START_MS: i64 = 1_767_600_000_000;
 /// A frozen engine is out of its group after this long.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A record as it lies on a topic: key, headers, payload.
+/// A record as it lies on a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Lying {
+    partition: i32,
+    /// When it was written.
+    timestamp_ms: Option<i64>,
     key: Vec<u8>,
     headers: Vec<(String, Vec<u8>)>,
     pub(super) payload: Vec<u8>,
@@ -41,6 +48,8 @@ pub(super) fn committed(topic: &str) -> Vec<Lying> {
         let record = read.record;
         let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
         into.lock().expect("no panic").push(Lying {
+            partition: record.partition,
+            timestamp_ms: record.timestamp_ms,
             key: record.key.unwrap_or_default().to_vec(),
             headers: headers.collect(),
             payload: record.payload.to_vec(),
@@ -201,14 +210,15 @@ impl Drop for Fleet<'_> {
     }
 }
 
-fn configure(rig: &Rig, which: usize) {
+/// The configuration of one of several engines that share the work.
+pub(super) fn configure(rig: &Rig, which: usize) {
     let shared = std::fs::read_to_string(rig.configuration()).expect("written before");
     let state = rig.folder.path().join("state");
     let mut lines: Vec<String> = Vec::new();
     for line in shared.lines() {
         match line {
             line if line.starts_with("kafka:") => lines.push(format!(
-                "kafka: {{ brokers: \"{}\", group: {}, instance: \"{which}\", start: earliest, epoch: 100ms, \
+                "kafka: {{ brokers: \"{}\", group: {}, instance: \"{which}\", start: earliest, epoch: 100ms, partitions: 3, \
                  properties: {{ group.instance.id: engine-{which}, session.timeout.ms: \"{}\", heartbeat.interval.ms: \"500\" }} }}",
                 brokers(),
                 rig.prefix,
@@ -230,10 +240,21 @@ fn topic_of(signal: Signal) -> &'static str {
     foreshock::demo::signal_text(signal)
 }
 
-/// What decoding gives for the messages, as a bag.
-fn decoded(messages: &[Message]) -> Vec<Vec<u8>> {
+/// Of the topics between the stages in [`Rig`].
+const PARTITIONS: Partitions = Partitions { samples: 3, spans: 3, findings: 1 };
+
+type Said = BTreeMap<OutputTopic, Vec<Lying>>;
+
+fn say(outputs: &mut Vec<Output>, said: &mut Said) {
+    for Output { topic, partition, key, headers, payload } in outputs.drain(..) {
+        let partition = partition.unwrap_or_default();
+        said.entry(topic).or_default().push(Lying { partition, timestamp_ms: None, key, headers, payload });
+    }
+}
+
+/// What decoding gives for the messages.
+fn decoded(router: &Router, messages: &[Message], said: &mut Said) {
     let config = Config::default();
-    let mut payloads = Vec::new();
     let mut out = Vec::new();
     for message in messages {
         let signal = topic_of(message.signal);
@@ -242,6 +263,7 @@ fn decoded(messages: &[Message]) -> Vec<Vec<u8>> {
         let headers: Vec<(&str, &[u8])> =
             message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
         let record = SourceRecord {
+            timestamp_ms: None,
             topic: signal,
             partition: 0,
             offset: 0,
@@ -249,49 +271,143 @@ fn decoded(messages: &[Message]) -> Vec<Vec<u8>> {
             headers: &headers,
             payload: &message.payload,
         };
-        IngestTask::new(decoder, &config.tenant).on_record(record, &mut out);
-        payloads.extend(out.drain(..).map(|output| output.payload));
+        IngestTask::new(signal, decoder, router.clone(), &config.analysis).on_record(record, &mut out);
+        say(&mut out, said);
     }
-    payloads.sort_unstable();
-    payloads
 }
 
-/// What an analysis that is never interrupted says of the telemetry.
-fn said_of(telemetry: &[Lying], topic: OutputTopic) -> Vec<Lying> {
-    let config = Config::default();
-    let analysis = Analysis::new(&config.analysis, &config.detectors).expect("the defaults");
-    let mut task = AnalyseTask::new(analysis);
+/// What tasks that are never interrupted say of the partitions of a topic.
+fn said_of(lying: &[Lying], task: &dyn Fn(i32) -> Box<dyn PartitionTask>, said: &mut Said) {
+    let mut tasks = BTreeMap::new();
     let mut out = Vec::new();
-    for (offset, record) in telemetry.iter().enumerate() {
+    for (offset, record) in lying.iter().enumerate() {
         let headers: Vec<(&str, &[u8])> =
             record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        let partition = record.partition;
         let record = SourceRecord {
-            topic: "telemetry",
-            partition: 0,
+            timestamp_ms: record.timestamp_ms,
+            topic: "between",
+            partition,
             offset: offset as i64,
             key: Some(&record.key),
             headers: &headers,
             payload: &record.payload,
         };
-        task.on_record(record, &mut out);
+        tasks.entry(partition).or_insert_with(|| task(partition)).on_record(record, &mut out);
+        say(&mut out, said);
     }
-    let outputs = out.into_iter().filter(|output| output.topic == topic);
-    outputs
-        .map(|output| Lying { key: output.key, headers: output.headers, payload: output.payload })
-        .collect()
 }
 
-const OUTPUTS: [(OutputTopic, &str); 3] = [
-    (OutputTopic::Anomalies, "anomalies"),
-    (OutputTopic::Incidents, "incidents"),
-    (OutputTopic::Alerts, "alerts"),
+/// A record between stages, read.
+pub(super) fn between(record: &Lying) -> Incoming {
+    let headers: Vec<(&str, &[u8])> =
+        record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    let record = SourceRecord {
+        topic: "between",
+        partition: record.partition,
+        offset: 0,
+        timestamp_ms: record.timestamp_ms,
+        key: Some(&record.key),
+        headers: &headers,
+        payload: &record.payload,
+    };
+    pipeline::wire::read(record).expect("what a stage wrote")
+}
+
+/// What must lie on a topic, given the findings.
+pub(super) fn said_of_findings(rig: &Rig, findings: &[Lying], topic: OutputTopic) -> Vec<Lying> {
+    let mut said = Said::new();
+    said_of(findings, &incidents(rig), &mut said);
+    said.remove(&topic).unwrap_or_default()
+}
+
+/// The source topics whose partitions tell how far event time has come.
+const TELLING: [&str; 3] = ["metrics", "logs", "spans"];
+
+fn incidents(rig: &Rig) -> impl Fn(i32) -> Box<dyn PartitionTask> {
+    let (samples, spans) = (rig.topic("samples"), rig.topic("spans-by-trace"));
+    let sources: Vec<String> = routing::names(&samples, PARTITIONS.samples)
+        .chain(routing::names(&spans, PARTITIONS.spans))
+        .collect();
+    move |_| Box::new(IncidentTask::new(&Config::default().analysis, &sources))
+}
+
+/// What the first `stages` must have written, given what those before them have written.
+fn expected(rig: &Rig, router: &Router, messages: &[Message], stages: usize) -> Said {
+    let config = Config::default();
+    let mut said = Said::new();
+    decoded(router, messages, &mut said);
+    let ingests = TELLING.map(|name| format!("{}/0", rig.topic(name)));
+    let spans = rig.topic("spans-by-trace");
+    let trace = |partition| -> Box<dyn PartitionTask> {
+        Box::new(TraceTask::new(&format!("{spans}/{partition}"), router.clone(), &ingests))
+    };
+    said_of(&committed(&spans), &trace, &mut said);
+    if stages < 3 {
+        return said;
+    }
+    let samples = rig.topic("samples");
+    let series = |partition| -> Box<dyn PartitionTask> {
+        let stage = SeriesStage::new(&config.analysis, &config.detectors).expect("the defaults");
+        let name = format!("{samples}/{partition}");
+        Box::new(SeriesTask::new(&name, router.clone(), &ingests, &spans, stage))
+    };
+    said_of(&committed(&samples), &series, &mut said);
+    if stages < 4 {
+        return said;
+    }
+    said_of(&committed(&rig.topic("findings")), &incidents(rig), &mut said);
+    said
+}
+
+/// Which watermarks ingest tells of depends on restarts, and when a source is idle on a clock.
+fn is_watermark_of_ingest(lying: &Lying, rig: &Rig) -> bool {
+    let kind = lying.headers.iter().find(|(name, _)| name == codec::ipc::KIND_HEADER);
+    let spans = format!("{:?}", format!("{}/", rig.topic("spans-by-trace")));
+    kind.is_some_and(|(_, kind)| kind == b"watermark")
+        && !String::from_utf8_lossy(&lying.payload).contains(spans.trim_end_matches('"'))
+}
+
+/// What a record says. Rows are taken one by one: how many of them lie in a record depends on the watermarks between.
+fn lines(record: &Lying) -> Vec<String> {
+    let kind = record.headers.iter().find(|(name, _)| name == codec::ipc::KIND_HEADER);
+    let kind = kind.map(|(_, kind)| String::from_utf8_lossy(kind).into_owned()).unwrap_or_default();
+    let partition = record.partition;
+    let line = |row: &dyn std::fmt::Debug| format!("{partition} {row:?}");
+    match codec::ipc::from_bytes(&kind, &record.payload) {
+        Ok(Telemetry::Samples(batch)) => batch.rows().map(|row| line(&row)).collect(),
+        Ok(Telemetry::Histograms(batch)) => batch.rows().map(|row| line(&row)).collect(),
+        Ok(Telemetry::Spans(batch)) => batch.rows().map(|row| line(&row)).collect(),
+        Ok(Telemetry::Logs(batch)) => batch.rows().map(|row| line(&row)).collect(),
+        _ => vec![format!(
+            "{partition} {:?} {:?} {}",
+            String::from_utf8_lossy(&record.key),
+            record.headers.iter().map(|(k, v)| (k, String::from_utf8_lossy(v))).collect::<Vec<_>>(),
+            String::from_utf8_lossy(&record.payload)
+        )],
+    }
+}
+
+/// What records say, without what depends on restarts.
+fn told(records: &[Lying], rig: &Rig) -> Vec<String> {
+    records.iter().filter(|record| !is_watermark_of_ingest(record, rig)).flat_map(lines).collect()
+}
+
+/// All topics that the engine writes, how many stages write to it or before, and whether the order on it is that of one writer.
+const OUTPUTS: [(OutputTopic, &str, usize, bool); 6] = [
+    (OutputTopic::Spans, "spans-by-trace", 2, false),
+    (OutputTopic::Samples, "samples", 2, false),
+    (OutputTopic::Findings, "findings", 3, false),
+    (OutputTopic::Anomalies, "anomalies", 3, false),
+    (OutputTopic::Incidents, "incidents", 4, true),
+    (OutputTopic::Alerts, "alerts", 4, true),
 ];
 
-/// Until so many records are committed.
-fn wait_for(topic: &str, records: usize, what: &str) {
+/// Until so much is said.
+fn wait_for(rig: &Rig, name: &str, lines: usize) {
     let deadline = Instant::now() + 3 * PATIENCE;
-    while committed(topic).len() < records {
-        assert!(Instant::now() < deadline, "not in time: {what}");
+    while told(&committed(&rig.topic(name)), rig).len() < lines {
+        assert!(Instant::now() < deadline, "not in time: {lines} lines of {name}");
         std::thread::sleep(Duration::from_secs(1));
     }
 }
@@ -365,41 +481,48 @@ fn killed_engines_say_what_one_left_alone_would_say() {
 
     fleet.revive();
 
-    let expected = decoded(&messages);
-    let telemetry = rig.topic("telemetry");
-    wait_for(&telemetry, expected.len(), "all is decoded");
-    let said_to_be = |telemetry: &[Lying]| OUTPUTS.map(|(topic, name)| (name, said_of(telemetry, topic)));
-    for (name, wanted) in said_to_be(&committed(&telemetry)) {
-        assert!(!wanted.is_empty(), "a fault is in the scenario");
-        wait_for(&rig.topic(name), wanted.len(), "all is analysed");
+    let router = Router::new(&Config::default().tenant, PARTITIONS);
+    // Each stage is waited for in its turn: what it must say follows from what the one before has written.
+    for stages in 2..=4 {
+        let mut all = expected(&rig, &router, &messages, stages);
+        for (topic, name, of_stage, _) in OUTPUTS {
+            if of_stage == stages {
+                let wanted = told(&all.remove(&topic).unwrap_or_default(), &rig).len();
+                assert!(wanted > 0, "a fault is in the scenario");
+                wait_for(&rig, name, wanted);
+                eprintln!("{:6.1} s: {wanted} lines of {name}", began.elapsed().as_secs_f32());
+            }
+        }
     }
     // Whoever is still at it might say something twice.
     fleet.end(0, "-TERM");
     fleet.end(1, "-TERM");
 
-    let telemetry = committed(&telemetry);
-    let mut payloads: Vec<Vec<u8>> = telemetry.iter().map(|record| record.payload.clone()).collect();
-    payloads.sort_unstable();
-    assert!(payloads == expected, "{} records were decoded, {} should be", payloads.len(), expected.len());
-    for (name, wanted) in said_to_be(&telemetry) {
-        let said = committed(&rig.topic(name));
+    let mut all = expected(&rig, &router, &messages, 4);
+    for (topic, name, _, is_ordered) in OUTPUTS {
+        let mut said = told(&committed(&rig.topic(name)), &rig);
+        let mut wanted = told(&all.remove(&topic).unwrap_or_default(), &rig);
+        if !is_ordered {
+            said.sort_unstable();
+            wanted.sort_unstable();
+        }
         let first = said.iter().zip(&wanted).position(|(said, wanted)| said != wanted);
         assert!(
             first.is_none() && said.len() == wanted.len(),
             "{name}: {} were said, {} should be; the first that differs: {first:?} {:?}",
             said.len(),
             wanted.len(),
-            first.map(|first| String::from_utf8_lossy(&said[first].payload).into_owned())
+            first.map(|first| (&said[first], &wanted[first]))
         );
     }
     let log = |which| std::fs::read_to_string(rig.folder.path().join(format!("engine-{which}.log")));
     let logs = log(0).expect("it ran") + &log(1).expect("it ran");
-    let told = |text: &str| logs.lines().filter(|line| line.contains(text)).count();
-    let (restored, cold) = (told("state taken up"), told("no state to go on from"));
+    let logged = |text: &str| logs.lines().filter(|line| line.contains(text)).count();
+    let (restored, cold) = (logged("state taken up"), logged("no state to go on from"));
     eprintln!(
         "{:6.1} s: {restored} states were taken up, {cold} learned anew",
         began.elapsed().as_secs_f32()
     );
     assert!(restored > 0, "nothing was restored, so nothing was shown");
-    assert_eq!(told("other outputs than were committed"), 0, "replays diverged");
+    assert_eq!(logged("other outputs than were committed"), 0, "replays diverged");
 }

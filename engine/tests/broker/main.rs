@@ -2,6 +2,7 @@
 
 mod catch_up;
 mod killed;
+mod scale_out;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -74,7 +75,7 @@ impl Rig {
         let prefix = format!("{name}-{}", std::process::id());
         let rig = Self { folder, prefix, grpc: free_port(), http: free_port(), engine: None };
         let mut yaml = format!(
-            "kafka: {{ brokers: \"{}\", group: {}, start: earliest }}\nsources:\n",
+            "kafka: {{ brokers: \"{}\", group: {}, start: earliest, partitions: 3 }}\nsources:\n",
             brokers(),
             rig.prefix
         );
@@ -90,7 +91,9 @@ impl Rig {
         }
         yaml.push_str("topics:\n");
         for (key, name) in [
-            ("telemetry", "telemetry"),
+            ("samples", "samples"),
+            ("spans", "spans-by-trace"),
+            ("findings", "findings"),
             ("anomalies", "anomalies"),
             ("incidents", "incidents"),
             ("alerts", "alerts"),

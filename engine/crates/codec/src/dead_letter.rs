@@ -28,6 +28,7 @@ pub fn unreadable(record: SourceRecord<'_>, reason: &str) -> Output {
     headers.extend(added.map(|(name, value)| (name.to_owned(), value.into_bytes())));
     Output {
         topic: OutputTopic::DeadLetter,
+        partition: None,
         key: record.key.unwrap_or_default().to_vec(),
         headers,
         payload: record.payload.to_vec(),
@@ -41,6 +42,7 @@ mod tests {
     #[test]
     fn record_is_kept_and_explained() {
         let record = SourceRecord {
+            timestamp_ms: None,
             topic: "otlp_logs",
             partition: 3,
             offset: 42,

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 
 use model::{Evidence, RootCause};
 
-use crate::evidence::{BUCKET_MS, Correlator, TraceStats};
+use crate::evidence::{BUCKET_MS, Correlator};
+use crate::statistics::TraceStats;
 use crate::symbols::Symbol;
 
 /// What kind of objective was violated.

@@ -19,6 +19,7 @@ const HELD_RECORDS_MAX: usize = 2_000;
 
 struct Held<M> {
     timestamp_ms: i64,
+    offset: i64,
     bytes: usize,
     message: M,
 }
@@ -78,12 +79,13 @@ impl<M> Aligner<M> {
     pub(crate) fn hold(
         &mut self,
         key: &TopicPartition,
+        offset: i64,
         timestamp_ms: i64,
         bytes: usize,
         message: M,
     ) -> Option<Flow> {
         let queue = self.queues.get_mut(key)?;
-        queue.held.push_back(Held { timestamp_ms, bytes, message });
+        queue.held.push_back(Held { timestamp_ms, offset, bytes, message });
         queue.bytes += bytes;
         queue.is_absent = false;
         let is_full = queue.bytes > HELD_BYTES_MAX || queue.held.len() > HELD_RECORDS_MAX;
@@ -94,19 +96,24 @@ impl<M> Aligner<M> {
         Some(Flow::Pause(key.clone()))
     }
 
-    /// The next record, if it need not wait. `is_at_end` tells of a partition without a held record whether it has none.
+    /// The next record, if it need not wait. `had` tells whether a partition had the record of an offset when its end was seen the
+    /// last time but one, `is_at_end` of a partition without a held record whether it had none when its end was seen last.
     pub(crate) fn next(
         &mut self,
         now: Duration,
         now_ms: i64,
+        had: impl Fn(&TopicPartition, i64) -> bool,
         is_at_end: impl Fn(&TopicPartition) -> bool,
     ) -> Option<(M, Option<Flow>)> {
-        let first = |queue: &Queue<M>| queue.held.front().map(|held| held.timestamp_ms);
-        let heads = self.queues.iter().filter_map(|(key, queue)| Some((first(queue)?, key)));
-        let (timestamp_ms, key) = heads.min()?;
+        let first = |queue: &Queue<M>| queue.held.front().map(|held| (held.timestamp_ms, held.offset));
+        let heads = self.queues.iter().filter_map(|(key, queue)| {
+            let (timestamp_ms, offset) = first(queue)?;
+            Some((timestamp_ms, key, offset))
+        });
+        let (timestamp_ms, key, offset) = heads.min()?;
         let key = key.clone();
-        let waits_for = |key: &TopicPartition, queue: &Queue<M>| {
-            queue.held.is_empty() && !queue.is_absent && !is_at_end(key)
+        let waits_for = |other: &TopicPartition, queue: &Queue<M>| {
+            queue.held.is_empty() && !queue.is_absent && !(had(&key, offset) && is_at_end(other))
         };
         if is_old(timestamp_ms, now_ms) && self.queues.iter().any(|(key, queue)| waits_for(key, queue)) {
             let since = *self.waits_since.get_or_insert(now);
@@ -147,14 +154,18 @@ mod tests {
         aligner.begin(&a);
         aligner.begin(&b);
         for time_ms in [1, 3, 5] {
-            aligner.hold(&a, time_ms, 1, time_ms);
+            aligner.hold(&a, time_ms, time_ms, 1, time_ms);
         }
         let next = |aligner: &mut Aligner<i64>, at_end: bool| {
-            aligner.next(Duration::ZERO, NOW_MS, |_| at_end).map(|(time_ms, _)| time_ms)
+            aligner.next(Duration::ZERO, NOW_MS, |_, _| true, |_| at_end).map(|(time_ms, _)| time_ms)
         };
         assert_eq!(next(&mut aligner, false), None, "b may have older ones");
+        assert!(
+            aligner.next(Duration::ZERO, NOW_MS, |_, _| false, |_| true).is_none(),
+            "b may have got some since it was seen at its end, as a did"
+        );
         for time_ms in [2, 4] {
-            aligner.hold(&b, time_ms, 1, time_ms);
+            aligner.hold(&b, time_ms, time_ms, 1, time_ms);
         }
         let order: Vec<i64> = std::iter::from_fn(|| next(&mut aligner, false)).collect();
         assert_eq!(order, [1, 2, 3, 4]);
@@ -166,11 +177,14 @@ mod tests {
         let mut aligner = Aligner::default();
         aligner.begin(&key("a"));
         aligner.begin(&key("leaderless"));
-        aligner.hold(&key("a"), 1, 1, ());
-        assert!(aligner.next(Duration::ZERO, NOW_MS, |_| false).is_none());
-        aligner.hold(&key("a"), 2, 1, ());
-        assert!(aligner.next(PATIENCE, NOW_MS, |_| false).is_some());
-        assert!(aligner.next(PATIENCE, NOW_MS, |_| false).is_some(), "and not for each record anew");
+        aligner.hold(&key("a"), 0, 1, 1, ());
+        assert!(aligner.next(Duration::ZERO, NOW_MS, |_, _| true, |_| false).is_none());
+        aligner.hold(&key("a"), 1, 2, 1, ());
+        assert!(aligner.next(PATIENCE, NOW_MS, |_, _| true, |_| false).is_some());
+        assert!(
+            aligner.next(PATIENCE, NOW_MS, |_, _| true, |_| false).is_some(),
+            "and not for each record anew"
+        );
     }
 
     #[test]
@@ -180,9 +194,9 @@ mod tests {
         aligner.begin(&key("a"));
         aligner.begin(&key("b"));
         assert!(aligner.passes(Some(NOW_MS - 1), NOW_MS) && !aligner.passes(Some(1), NOW_MS));
-        aligner.hold(&key("a"), NOW_MS - 2, 1, ());
+        aligner.hold(&key("a"), 0, NOW_MS - 2, 1, ());
         assert!(!aligner.passes(Some(NOW_MS - 1), NOW_MS), "not before those that are held");
-        assert!(aligner.next(Duration::ZERO, NOW_MS, |_| false).is_some());
+        assert!(aligner.next(Duration::ZERO, NOW_MS, |_, _| true, |_| false).is_some());
     }
 
     #[test]
@@ -190,12 +204,12 @@ mod tests {
         let mut aligner = Aligner::default();
         let a = key("a");
         aligner.begin(&a);
-        let paused = (0..=HELD_RECORDS_MAX).filter_map(|_| aligner.hold(&a, 1, 1, ())).collect::<Vec<_>>();
+        let paused = (0..=HELD_RECORDS_MAX).filter_map(|_| aligner.hold(&a, 0, 1, 1, ())).collect::<Vec<_>>();
         assert_eq!(paused, [Flow::Pause(a.clone())]);
-        let flows = std::iter::from_fn(|| aligner.next(Duration::ZERO, NOW_MS, |_| true));
+        let flows = std::iter::from_fn(|| aligner.next(Duration::ZERO, NOW_MS, |_, _| true, |_| true));
         let resumed: Vec<Flow> = flows.filter_map(|(_, flow)| flow).collect();
         assert_eq!(resumed, [Flow::Resume(a.clone())]);
-        assert_eq!(aligner.hold(&a, 1, HELD_BYTES_MAX + 1, ()), Some(Flow::Pause(a.clone())));
+        assert_eq!(aligner.hold(&a, 0, 1, HELD_BYTES_MAX + 1, ()), Some(Flow::Pause(a.clone())));
         assert_eq!(aligner.begin(&a), Some(Flow::Resume(a)));
     }
 }

@@ -214,9 +214,10 @@ struct KafkaSource {
     began: Instant,
     aligner: Aligner<OwnedMessage>,
     /// The offset behind the last record that was fetched of each partition.
-    fetched: BTreeMap<TopicPartition, i64>,
-    /// The newest that is known.
+    fetched: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// The ends as they were seen last, and before that.
     ends: Ends,
+    ends_before: Ends,
 }
 
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -237,22 +238,27 @@ impl Source for KafkaSource {
 
     fn poll(&mut self, timeout: Duration, take: &mut Take<'_, Error>) -> Result<bool, Failure<Error>> {
         let now_ms = now_ms();
-        let (ends, fetched) = (&self.ends, &self.fetched);
-        let is_at_end = |key: &TopicPartition| ends.lag(&key.0, key.1, fetched.get(key).copied()) == Some(0);
-        if let Some((message, flow)) = self.aligner.next(self.began.elapsed(), now_ms, is_at_end) {
+        let (ends, before, fetched) = (&self.ends, &self.ends_before, &self.fetched);
+        let had = |(topic, number): &TopicPartition, offset| before.had(topic, *number, offset);
+        let is_at_end = |(topic, number): &TopicPartition| {
+            let position = fetched.get(topic).and_then(|numbers| numbers.get(number)).copied();
+            ends.lag(topic, *number, position) == Some(0)
+        };
+        if let Some((message, flow)) = self.aligner.next(self.began.elapsed(), now_ms, had, is_at_end) {
             self.steer(flow);
             return give(&message, take).map(|()| true);
         }
         match self.consumer.poll(timeout) {
             Some(Ok(message)) => {
                 let timestamp_ms = message.timestamp().to_millis();
+                note(&mut self.fetched, message.topic(), message.partition(), message.offset() + 1);
                 if self.aligner.passes(timestamp_ms, now_ms) {
                     return give(&message, take).map(|()| true);
                 }
                 let key = (message.topic().to_owned(), message.partition());
-                self.fetched.insert(key.clone(), message.offset() + 1);
-                let bytes = message.payload_len() + message.key_len();
-                let flow = self.aligner.hold(&key, timestamp_ms.unwrap_or(now_ms), bytes, message.detach());
+                let (offset, bytes) = (message.offset(), message.payload_len() + message.key_len());
+                let time_ms = timestamp_ms.unwrap_or(now_ms);
+                let flow = self.aligner.hold(&key, offset, time_ms, bytes, message.detach());
                 drop(message);
                 self.steer(flow);
                 // There may be more before any can be given.
@@ -270,7 +276,7 @@ impl Source for KafkaSource {
     fn answer(&mut self, change: &Change, starts: &[(TopicPartition, Start)]) {
         let (Change::Assign(keys) | Change::Revoke(keys) | Change::Lost(keys)) = change;
         for key in keys {
-            self.fetched.remove(key);
+            self.forget_fetched(key);
             match change {
                 Change::Assign(_) => drop(self.aligner.begin(key)),
                 _ => self.aligner.end(key),
@@ -322,7 +328,7 @@ impl Source for KafkaSource {
     fn seek(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), Error> {
         let mut target = TopicPartitionList::new();
         for (key, offset) in offsets {
-            self.fetched.remove(key);
+            self.forget_fetched(key);
             let flow = self.aligner.begin(key);
             self.steer(flow);
             target
@@ -341,16 +347,29 @@ impl Source for KafkaSource {
         self.consumer.group_metadata()
     }
 
-    fn lag(&mut self, positions: &mut dyn Iterator<Item = (&str, i32, Option<i64>)>) -> Option<i64> {
-        self.ends = self.consumer.context().ends().take()?;
-        let lags = positions.map(|(topic, number, position)| self.ends.lag(topic, number, position));
-        Some(lags.sum::<Option<i64>>().unwrap_or(-1))
+    fn has_new_ends(&mut self) -> bool {
+        let Some(ends) = self.consumer.context().ends().take() else { return false };
+        self.ends_before = std::mem::replace(&mut self.ends, ends);
+        true
+    }
+
+    fn lag(&self, topic: &str, partition: i32, position: Option<i64>) -> Option<i64> {
+        self.ends.lag(topic, partition, position)
     }
 
     fn forget_lag(&mut self) {
         self.consumer.context().ends().take();
         self.ends = Ends::default();
+        self.ends_before = Ends::default();
     }
+}
+
+/// Notes how far a partition was fetched, without an allocation once it is known.
+fn note(fetched: &mut BTreeMap<String, BTreeMap<i32, i64>>, topic: &str, number: i32, next: i64) {
+    match fetched.get_mut(topic) {
+        Some(numbers) => numbers.insert(number, next),
+        None => fetched.entry(topic.to_owned()).or_default().insert(number, next),
+    };
 }
 
 fn now_ms() -> i64 {
@@ -396,6 +415,7 @@ fn run_to_end(
         aligner: Aligner::default(),
         fetched: BTreeMap::new(),
         ends: Ends::default(),
+        ends_before: Ends::default(),
     };
     let (counters, stop) = (Arc::clone(&shared.counters), Arc::clone(&shared.stop));
     let mut driver = Driver::new(driver_settings, tasks, source, producer, counters, stop);
@@ -456,6 +476,12 @@ impl KafkaSource {
         }
     }
 
+    fn forget_fetched(&mut self, (topic, number): &TopicPartition) {
+        if let Some(numbers) = self.fetched.get_mut(topic) {
+            numbers.remove(number);
+        }
+    }
+
     fn steer(&self, flow: Option<Flow>) {
         let (result, key) = match &flow {
             None => return,
@@ -486,6 +512,7 @@ pub(crate) fn record_of<'m, M: Message>(
     headers: &'m [(&'m str, &'m [u8])],
 ) -> SourceRecord<'m> {
     SourceRecord {
+        timestamp_ms: message.timestamp().to_millis(),
         topic: message.topic(),
         partition: message.partition(),
         offset: message.offset(),

@@ -41,6 +41,14 @@ impl Ends {
         Ends(topics.collect())
     }
 
+    /// Whether the partition had a record of that offset.
+    pub(crate) fn had(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        self.0
+            .get(topic)
+            .and_then(|partitions| partitions.get(&partition))
+            .is_some_and(|known| offset < known.end)
+    }
+
     /// The records between `position`, the offset behind the last record that the worker was given since the partition was
     /// assigned, and the end. None while unknown.
     pub(crate) fn lag(&self, topic: &str, partition: i32, position: Option<i64>) -> Option<i64> {

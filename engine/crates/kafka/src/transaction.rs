@@ -154,6 +154,9 @@ impl Sink for TransactionalProducer {
         self.begin()?;
         let topic = self.topics.get(&output.topic).ok_or(Error::NoTopicForOutput { output: output.topic })?;
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).payload(&output.payload);
+        if let Some(partition) = output.partition {
+            record = record.partition(partition);
+        }
         if !output.key.is_empty() {
             record = record.key(&output.key);
         }
@@ -199,7 +202,12 @@ impl Sink for TransactionalProducer {
         self.begin()?;
         let deadline = Instant::now() + self.settings.transaction_timeout;
         self.flush(deadline)?;
-        self.retry(deadline, |producer| producer.send_offsets_to_transaction(&list, group, CALL_TIMEOUT))?;
+        if !offsets.is_empty() {
+            let send = |producer: &BaseProducer<DeliveryContext>| {
+                producer.send_offsets_to_transaction(&list, group, CALL_TIMEOUT)
+            };
+            self.retry(deadline, send)?;
+        }
         self.retry(deadline, |producer| producer.commit_transaction(CALL_TIMEOUT))?;
         self.open = false;
         Ok(())

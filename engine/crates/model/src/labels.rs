@@ -1,5 +1,6 @@
 //! The identity of a series: its name and labels, and a stable hash of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
@@ -103,6 +104,45 @@ impl Labels {
     }
 }
 
+/// The value of a label in [`Labels::canonical`] text, unescaped, without reading the rest; empty if there is none.
+pub fn value_in<'a>(canonical: &'a str, key: &str) -> Cow<'a, str> {
+    let mut rest = canonical;
+    while !rest.is_empty() {
+        let end = unescaped(rest, b',').unwrap_or(rest.len());
+        let part = &rest[..end];
+        let at = unescaped(part, b'=').unwrap_or(part.len());
+        if unescape(&part[..at]) == key {
+            return unescape(part.get(at + 1..).unwrap_or_default());
+        }
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    Cow::Borrowed("")
+}
+
+fn unescaped(text: &str, wanted: u8) -> Option<usize> {
+    let mut is_escaped = false;
+    text.bytes().position(|byte| {
+        let found = byte == wanted && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        found
+    })
+}
+
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut unescaped = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => unescaped.extend(characters.next()),
+            other => unescaped.push(other),
+        }
+    }
+    Cow::Owned(unescaped)
+}
+
 /// Appends the [`Labels::canonical`] text of the pairs without making [`Labels`] of them. Sorts and deduplicates as
 /// [`Labels::new`] does.
 pub fn append_canonical<K: AsRef<str>, V: AsRef<str>>(pairs: &mut [(K, V)], text: &mut String) {
@@ -191,6 +231,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_value_is_found_without_reading_all(
+            pairs in proptest::collection::vec(("[a-c,=\\\\]{0,3}", "[x-z,=\\\\]{0,3}"), 0..5),
+            key in "[a-c,=\\\\]{0,3}",
+        ) {
+            let labels = Labels::new(pairs);
+            let canonical = labels.canonical();
+            prop_assert_eq!(value_in(&canonical, &key), labels.get(&key).unwrap_or(""));
+        }
+
         #[test]
         fn canonical_text_reads_back(pairs in proptest::collection::vec((".{0,6}", ".{0,6}"), 0..6)) {
             let labels = Labels::new(pairs);

@@ -6,6 +6,8 @@ pub struct SourceRecord<'a> {
     pub topic: &'a str,
     pub partition: i32,
     pub offset: i64,
+    /// When it was written, as the broker has it on record.
+    pub timestamp_ms: Option<i64>,
     pub key: Option<&'a [u8]>,
     /// In the record's order; a header without a value has an empty one.
     pub headers: &'a [(&'a str, &'a [u8])],
@@ -23,8 +25,12 @@ impl<'a> SourceRecord<'a> {
 /// Where an output goes; the driver maps it to the configured topic's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OutputTopic {
-    /// Decoded telemetry, Arrow IPC, internal.
-    Telemetry,
+    /// Decoded telemetry by entity, internal.
+    Samples,
+    /// Spans and the logs in them by trace, internal.
+    Spans,
+    /// What was found in samples and spans, by tenant, internal.
+    Findings,
     Anomalies,
     Incidents,
     Alerts,
@@ -35,7 +41,9 @@ impl OutputTopic {
     /// The same whatever the topic is called in a configuration.
     pub fn as_str(self) -> &'static str {
         match self {
-            OutputTopic::Telemetry => "telemetry",
+            OutputTopic::Samples => "samples",
+            OutputTopic::Spans => "spans",
+            OutputTopic::Findings => "findings",
             OutputTopic::Anomalies => "anomalies",
             OutputTopic::Incidents => "incidents",
             OutputTopic::Alerts => "alerts",
@@ -55,6 +63,8 @@ pub struct StateSection {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     pub topic: OutputTopic,
+    /// The partition, where the task knows it; otherwise the key decides.
+    pub partition: Option<i32>,
     pub key: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
     pub payload: Vec<u8>,

@@ -9,7 +9,7 @@ use model::{Anomaly, Labels, SeriesId, Severity, StateSection};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::matcher::Matcher;
-use crate::series::{Series, SeriesTable};
+use crate::series_table::{Series, SeriesTable};
 use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::state::{self, InvalidState};
 
@@ -139,8 +139,9 @@ impl Detect {
         }
     }
 
-    /// Judges what was gathered. `each` is called for every point in order, with the anomalies found in it.
-    pub fn flush(&mut self, mut each: impl FnMut(&Series, i64, f64, Vec<Anomaly>)) {
+    /// Judges what was gathered. `each` is called for every point in order, with its slot, series, time and value and the anomalies
+    /// found in it.
+    pub fn flush(&mut self, mut each: impl FnMut(u32, &Series, i64, f64, Vec<Anomaly>)) {
         for watch in &mut self.watches {
             watch.slots.clear();
             watch.points.clear();
@@ -171,7 +172,7 @@ impl Detect {
                     anomalies.push(anomaly(series.id, &series.labels, &watch.name, point, &verdict));
                 }
             }
-            each(series, gathered.time_ms, gathered.value, anomalies);
+            each(gathered.slot, series, gathered.time_ms, gathered.value, anomalies);
         }
         self.gathered.clear();
     }
@@ -247,13 +248,13 @@ mod tests {
                 let labels = Labels::of("cart", metric);
                 let full = detect.gather(labels.id(), || labels.clone(), i as i64 * 10_000, value);
                 if full || i % flush_every == 0 {
-                    detect.flush(|_, _, _, anomalies| {
+                    detect.flush(|_, _, _, _, anomalies| {
                         found.extend(anomalies.into_iter().map(|a| (a.metric, a.detector, a.time_ms)));
                     });
                 }
             }
         }
-        detect.flush(|_, _, _, anomalies| {
+        detect.flush(|_, _, _, _, anomalies| {
             found.extend(anomalies.into_iter().map(|a| (a.metric, a.detector, a.time_ms)));
         });
         found

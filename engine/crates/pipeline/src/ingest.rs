@@ -1,89 +1,193 @@
-//! The task of a source partition: records of any format in, telemetry in one format out.
+//! The task of a source partition: records of any format in, telemetry in one format out, each row to the partition where its
+//! entity or trace is.
 //!
-//! What cannot be decoded goes to the dead-letter topic unchanged, with the place where it lay and the reason.
+//! Rows of an entity go to `samples`: points, and spans and logs, which are counted there. Spans and the logs in them go to `spans`
+//! as well, by their trace. Events go to `findings`. What cannot be decoded goes to the dead-letter topic unchanged, with the
+//! place where it lay and the reason.
+//!
+//! How far event time has come in this partition is told to everybody who gets rows, between the rows that it lies between.
 
-use codec::{Decoder, dead_letter, ipc};
-use model::{Output, OutputTopic, SourceRecord};
+use std::collections::BTreeMap;
 
-use crate::task::PartitionTask;
+use codec::{Decoder, dead_letter};
+use model::{
+    Change, EventBatch, HistogramBatchBuilder, LogBatchBuilder, LogRow, Output, OutputTopic,
+    SampleBatchBuilder, SourceRecord, SpanBatchBuilder, SpanRow, Telemetry,
+};
+
+use crate::routing::Router;
+use crate::settings::AnalysisSettings;
+use crate::task::{PartitionTask, TaskStatus};
+use crate::watermark::Watermark;
+use crate::wire::{self, Finding, Findings, SourceWatermark};
+
+/// Moves of the watermark that are told of within one record. A record in which time goes on for longer is told of at its end.
+const MOVES_MAX: usize = 100;
 
 pub struct IngestTask {
     decoder: Box<dyn Decoder>,
-    tenant: String,
-    decoded: Vec<model::Telemetry>,
+    router: Router,
+    watermark: Watermark,
+    /// Of the partition, as a source.
+    name: String,
+    is_idle: bool,
+    decoded: Vec<Telemetry>,
+    parts: Parts,
 }
 
 impl IngestTask {
-    pub fn new(decoder: Box<dyn Decoder>, tenant: &str) -> Self {
-        Self { decoder, tenant: tenant.to_owned(), decoded: Vec::new() }
+    /// `name` tells the partition apart from all others, `topic/partition`.
+    pub fn new(name: &str, decoder: Box<dyn Decoder>, router: Router, settings: &AnalysisSettings) -> Self {
+        Self {
+            decoder,
+            router,
+            watermark: Watermark::new(settings.step.ms(), settings.allowed_lateness.ms()),
+            name: name.to_owned(),
+            is_idle: false,
+            decoded: Vec::new(),
+            parts: Parts::default(),
+        }
     }
+
+    fn tell(&self, watermark_ms: Option<i64>, out: &mut Vec<Output>) {
+        let watermark = SourceWatermark { source: self.name.clone(), watermark_ms };
+        for topic in [OutputTopic::Samples, OutputTopic::Spans] {
+            wire::broadcast(topic, &self.router, &watermark, out);
+        }
+    }
+
+    /// Before a row of that time.
+    fn reach(&mut self, time_ms: i64, moves: &mut usize, out: &mut Vec<Output>) {
+        let Some(watermark_ms) = self.watermark.observe(time_ms) else { return };
+        *moves += 1;
+        if *moves <= MOVES_MAX {
+            self.parts.flush(&self.router, out);
+            self.is_idle = false;
+            self.tell(Some(watermark_ms), out);
+        }
+    }
+
+    fn route(&mut self, telemetry: &Telemetry, moves: &mut usize, out: &mut Vec<Output>) {
+        match telemetry {
+            Telemetry::Samples(batch) => {
+                let values = batch.label_values();
+                let places: Vec<i32> =
+                    values.iter().map(|labels| self.router.series(labels.unwrap_or_default())).collect();
+                for (row, &labels) in batch.rows().zip(batch.label_keys()) {
+                    self.reach(row.time_ms, moves, out);
+                    self.parts.samples.entry(places[labels as usize]).or_default().push(&row);
+                }
+            }
+            Telemetry::Histograms(batch) => {
+                for row in batch.rows() {
+                    self.reach(row.time_ms, moves, out);
+                    self.parts.histograms.entry(self.router.series(row.labels)).or_default().push(&row);
+                }
+            }
+            Telemetry::Spans(batch) => {
+                for row in batch.rows() {
+                    self.reach(end_ms(&row), moves, out);
+                    let (entity, trace) = (self.router.entity(row.service), self.router.trace(row.trace_id));
+                    self.parts.spans.entry((OutputTopic::Spans, trace)).or_default().push(&row);
+                    // Where spans are only counted, which trace they are of is no matter.
+                    let row = SpanRow { trace_id: 0, span_id: 0, parent: None, ..row };
+                    self.parts.spans.entry((OutputTopic::Samples, entity)).or_default().push(&row);
+                }
+            }
+            Telemetry::Logs(batch) => {
+                for row in batch.rows() {
+                    self.reach(row.time_ms, moves, out);
+                    if let (Some(trace_id), Some(_)) = (row.trace_id, row.span_id) {
+                        let place = (OutputTopic::Spans, self.router.trace(trace_id));
+                        self.parts.logs.entry(place).or_default().push(&row);
+                    }
+                    let place = (OutputTopic::Samples, self.router.entity(row.service));
+                    let row = LogRow { trace_id: None, span_id: None, ..row };
+                    self.parts.logs.entry(place).or_default().push(&row);
+                }
+            }
+            Telemetry::Events(batch) => out.push(self.changes(batch)),
+        }
+    }
+
+    /// Nobody waits for events, so they move no watermark.
+    fn changes(&self, batch: &EventBatch) -> Output {
+        let change = |row: model::EventRow<'_>| {
+            Finding::Change(Change {
+                service: row.service.to_owned(),
+                kind: row.kind.to_owned(),
+                summary: row.summary.to_owned(),
+                time_ms: row.time_ms,
+            })
+        };
+        let findings = batch.rows().map(change).collect();
+        wire::findings(&self.router, &Findings { findings, watermark: None })
+    }
+}
+
+/// When a span counts.
+pub(crate) fn end_ms(span: &SpanRow<'_>) -> i64 {
+    span.start_us.saturating_add(span.duration_us).div_euclid(1000)
 }
 
 impl PartitionTask for IngestTask {
     fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>) {
-        if let Err(rejected) = self.decoder.decode(record, &mut self.decoded) {
-            out.push(dead_letter(record, &rejected));
-            return;
+        let mut decoded = std::mem::take(&mut self.decoded);
+        match self.decoder.decode(record, &mut decoded) {
+            Ok(()) => {
+                let mut moves = 0;
+                for telemetry in &decoded {
+                    self.route(telemetry, &mut moves, out);
+                }
+                self.parts.flush(&self.router, out);
+                if (moves > MOVES_MAX || self.is_idle) && self.watermark.current_ms().is_some() {
+                    self.is_idle = false;
+                    self.tell(self.watermark.current_ms(), out);
+                }
+            }
+            Err(rejected) => out.push(dead_letter(record, &rejected)),
         }
-        out.extend(self.decoded.drain(..).map(|telemetry| Output {
-            topic: OutputTopic::Telemetry,
-            key: self.tenant.as_bytes().to_vec(),
-            headers: vec![(ipc::KIND_HEADER.to_owned(), telemetry.kind().as_bytes().to_vec())],
-            payload: ipc::to_bytes(&telemetry),
-        }));
+        decoded.clear();
+        self.decoded = decoded;
+    }
+
+    fn status(&self) -> TaskStatus {
+        TaskStatus { watermark_ms: self.watermark.current_ms(), ..TaskStatus::default() }
+    }
+
+    fn on_idle(&mut self, out: &mut Vec<Output>) {
+        self.is_idle = true;
+        self.tell(None, out);
+    }
+}
+
+/// Rows by where they go.
+#[derive(Default)]
+struct Parts {
+    samples: BTreeMap<i32, SampleBatchBuilder>,
+    histograms: BTreeMap<i32, HistogramBatchBuilder>,
+    spans: BTreeMap<(OutputTopic, i32), SpanBatchBuilder>,
+    logs: BTreeMap<(OutputTopic, i32), LogBatchBuilder>,
+}
+
+impl Parts {
+    fn flush(&mut self, router: &Router, out: &mut Vec<Output>) {
+        let mut push =
+            |topic, place, telemetry| out.push(wire::telemetry(topic, place, router.tenant(), &telemetry));
+        for (place, mut builder) in std::mem::take(&mut self.samples) {
+            push(OutputTopic::Samples, place, Telemetry::Samples(builder.finish()));
+        }
+        for (place, mut builder) in std::mem::take(&mut self.histograms) {
+            push(OutputTopic::Samples, place, Telemetry::Histograms(builder.finish()));
+        }
+        for ((topic, place), mut builder) in std::mem::take(&mut self.spans) {
+            push(topic, place, Telemetry::Spans(builder.finish()));
+        }
+        for ((topic, place), mut builder) in std::mem::take(&mut self.logs) {
+            push(topic, place, Telemetry::Logs(builder.finish()));
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use model::{SampleBatchBuilder, SampleRow, Telemetry};
-
-    use super::*;
-
-    fn run(payload: &[u8]) -> Vec<Output> {
-        let decoder = codec::decoder("metrics", "otlp_proto", codec::Limits::default()).unwrap();
-        let mut task = IngestTask::new(decoder, "acme");
-        let headers: &[(&str, &[u8])] = &[("trace", b"1")];
-        let record = SourceRecord {
-            topic: "otlp_metrics",
-            partition: 3,
-            offset: 42,
-            key: Some(b"k"),
-            headers,
-            payload,
-        };
-        let mut out = Vec::new();
-        task.on_record(record, &mut out);
-        out
-    }
-
-    #[test]
-    fn what_is_decoded_goes_on_under_the_tenant() {
-        let mut builder = SampleBatchBuilder::default();
-        let labels = model::Labels::of("cart", "cpu").canonical();
-        let kind = model::MetricKind::Gauge;
-        builder.push(&SampleRow { labels: &labels, kind, time_ms: 1_000, start_ms: None, value: 0.5 });
-        let batch = builder.finish();
-        let out = run(&codec::encode::samples(&batch));
-        assert_eq!(
-            (out.len(), out[0].topic, out[0].key.as_slice()),
-            (1, OutputTopic::Telemetry, &b"acme"[..])
-        );
-        assert_eq!(ipc::from_bytes("samples", &out[0].payload).unwrap(), Telemetry::Samples(batch));
-    }
-
-    #[test]
-    fn what_is_not_goes_to_the_dead_letters_with_its_place_and_reason() {
-        let out = run(b"\xff not protobuf");
-        assert_eq!((out.len(), out[0].topic), (1, OutputTopic::DeadLetter));
-        assert_eq!(out[0].payload, b"\xff not protobuf");
-        let header = |name: &str| {
-            out[0].headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_slice())
-        };
-        assert_eq!(header("foreshock-topic"), Some(&b"otlp_metrics"[..]));
-        assert_eq!(header("foreshock-partition"), Some(&b"3"[..]));
-        assert_eq!(header("foreshock-offset"), Some(&b"42"[..]));
-        assert_eq!(header("trace"), Some(&b"1"[..]));
-        assert!(header("foreshock-reason").is_some_and(|reason| !reason.is_empty()));
-    }
-}
+mod tests;

@@ -4,21 +4,31 @@
 //! no randomness without a seed, no hash-map order, and no batch boundary in the result.
 
 pub mod alert;
-pub mod analyse;
 pub mod analysis;
 pub mod derive;
 pub mod detect;
+pub mod events;
+pub mod in_process;
+pub mod incident;
 pub mod ingest;
 pub mod log_templates;
 pub mod matcher;
+pub mod routing;
 pub mod series;
+pub mod series_table;
 pub mod settings;
 pub mod state;
 pub mod task;
+pub mod trace;
 pub mod watermark;
+pub mod wire;
 
-pub use analyse::AnalyseTask;
-pub use analysis::{Analysis, Finding};
+pub use analysis::Analysis;
+pub use in_process::InProcess;
+pub use incident::{Conclusion, IncidentTask};
 pub use ingest::IngestTask;
+pub use routing::{Partitions, Router};
+pub use series::{SeriesStage, SeriesTask};
 pub use state::InvalidState;
 pub use task::PartitionTask;
+pub use trace::TraceTask;

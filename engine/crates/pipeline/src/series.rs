@@ -1,149 +1,392 @@
-//! The dense index of the series of one task.
+//! The series stage: rows of entities in, anomalies and evidence out. And its task.
 
-use hashbrown::HashTable;
-use model::{Labels, SeriesId};
+use std::collections::BTreeSet;
+
+use correlate::EdgeCall;
+use hashbrown::HashMap;
+use model::labels::{NAME, SERVICE};
+use model::{
+    HistogramRow, Labels, LogRow, MetricKind, Output, OutputTopic, SampleRow, SeriesId, SourceRecord,
+    SpanRow, StateSection, Telemetry,
+};
 use serde::{Deserialize, Serialize};
 
-/// One series that a task knows.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Series {
-    pub id: SeriesId,
-    pub labels: Labels,
-    last_ms: i64,
+use crate::derive::counter::delta_rate;
+use crate::derive::histogram::{HistogramPoint, QUANTILES};
+use crate::derive::step::{StepLimits, StepValue};
+use crate::derive::{CounterState, HistogramState, StepAggregates};
+use crate::detect::{Detect, InvalidDetector, metric_of};
+use crate::events;
+use crate::incident::Conclusion;
+use crate::ingest::end_ms;
+use crate::log_templates::LogTemplates;
+use crate::routing::{Router, names};
+use crate::settings::{AnalysisSettings, DetectorSettings};
+use crate::state::{self, InvalidState};
+use crate::task::{PartitionTask, TaskStatus};
+use crate::watermark::SourceWatermarks;
+use crate::wire::{self, Finding, Findings, Incoming, SourceWatermark};
+
+const DERIVE: &str = "derive";
+const TEMPLATES: &str = "templates";
+const WATERMARKS: &str = "watermarks";
+
+/// How much later than spans calls are counted: a trace must be complete, and its end lies within a step.
+pub const CALLS_DELAY_MS: i64 = 30_000;
+/// Series whose points go on as evidence, at the most: those that came first.
+const EVIDENCE_SERIES_MAX: u32 = 20_000;
+/// Services that are remembered as known, at the most.
+const SERVICES_MAX: usize = 100_000;
+
+/// What is remembered of a series before it is a plain value.
+#[derive(Debug, Serialize, Deserialize)]
+enum Raw {
+    Counter(CounterState),
+    Delta { last_ms: Option<i64> },
+    Histogram(Box<HistogramState>),
 }
 
-/// Gives each series a slot, at most `limit` of them; freed slots are used again.
-///
-/// The id is a good hash already, so its low bits index the table without hashing again.
-#[derive(Debug)]
-pub struct SeriesTable {
-    limit: usize,
-    index: HashTable<u32>,
-    series: Vec<Option<Series>>,
-    free: Vec<u32>,
+pub struct SeriesStage {
+    settings: AnalysisSettings,
+    raw: HashMap<SeriesId, (Raw, i64)>,
+    raw_over_limit: u64,
+    steps: StepAggregates,
+    /// Calls are known when their trace is complete, later than its spans.
+    calls: StepAggregates,
+    templates: LogTemplates,
+    detect: Detect,
+    /// Series whose last point was anomalous.
+    suspects: BTreeSet<SeriesId>,
+    /// Services that were told of because they have logs.
+    services: BTreeSet<String>,
+    closed: Vec<StepValue>,
 }
 
-impl SeriesTable {
-    pub fn with_limit(limit: usize) -> Self {
-        Self { limit, index: HashTable::new(), series: Vec::new(), free: Vec::new() }
+impl SeriesStage {
+    pub fn new(settings: &AnalysisSettings, detectors: &[DetectorSettings]) -> Result<Self, InvalidDetector> {
+        let limits = StepLimits { keys_max: settings.step_keys_max, ..StepLimits::default() };
+        Ok(Self {
+            settings: settings.clone(),
+            raw: HashMap::new(),
+            raw_over_limit: 0,
+            steps: StepAggregates::new(settings.step.ms(), limits),
+            calls: StepAggregates::new(settings.step.ms(), limits),
+            templates: LogTemplates::default(),
+            detect: Detect::new(settings, detectors)?,
+            suspects: BTreeSet::new(),
+            services: BTreeSet::new(),
+            closed: Vec::new(),
+        })
     }
 
-    pub fn limit(&self) -> usize {
-        self.limit
+    /// Without a watermark, which is not this stage's.
+    pub fn status(&self) -> TaskStatus {
+        TaskStatus {
+            watermark_ms: None,
+            series: self.detect.series() as u64,
+            series_refused: self.detect.over_limit() + self.raw_over_limit,
+            keys_refused: self.steps.over_limit() + self.calls.over_limit(),
+            late_rows: self.steps.late() + self.calls.late(),
+            early_rows: self.steps.early() + self.calls.early(),
+        }
     }
 
-    /// All slots, used or free, are below this.
-    pub fn slots(&self) -> u32 {
-        self.series.len() as u32
+    pub fn on_telemetry(&mut self, telemetry: &Telemetry, out: &mut Vec<Finding>) {
+        match telemetry {
+            Telemetry::Samples(batch) => batch.rows().for_each(|row| self.on_sample(&row, out)),
+            Telemetry::Histograms(batch) => batch.rows().for_each(|row| self.on_histogram(&row, out)),
+            Telemetry::Spans(batch) => batch.rows().for_each(|row| self.on_span(&row)),
+            Telemetry::Logs(batch) => batch.rows().for_each(|row| self.on_log(&row, out)),
+            // Changes are no series; ingest sends them past this stage.
+            Telemetry::Events(_) => {}
+        }
+        self.flush(out);
     }
 
-    /// What [`restored`](Self::restored) takes: the series by slot, and the free slots in the order of their use.
-    pub fn state(&self) -> (&[Option<Series>], &[u32]) {
-        (&self.series, &self.free)
+    pub fn on_sample(&mut self, row: &SampleRow<'_>, out: &mut Vec<Finding>) {
+        let id = SeriesId::of_canonical(row.labels);
+        let value = match row.kind {
+            MetricKind::Gauge => Some(row.value),
+            MetricKind::Counter => {
+                match self.raw(id, row.time_ms, || Raw::Counter(CounterState::default())) {
+                    Some(Raw::Counter(state)) => state.rate(row.time_ms, row.start_ms, row.value),
+                    _ => None,
+                }
+            }
+            MetricKind::Delta => match self.raw(id, row.time_ms, || Raw::Delta { last_ms: None }) {
+                Some(Raw::Delta { last_ms }) if last_ms.is_none_or(|last_ms| row.time_ms > last_ms) => {
+                    let before_ms = last_ms.replace(row.time_ms);
+                    delta_rate(row.time_ms, row.start_ms, before_ms, row.value)
+                }
+                _ => None,
+            },
+        };
+        if let Some(value) = value {
+            self.point(id, || Labels::parse(row.labels), row.time_ms, value, out);
+        }
     }
 
-    /// The table with that state, or `None` if no table can have it.
-    pub fn restored(limit: usize, series: Vec<Option<Series>>, free: Vec<u32>) -> Option<Self> {
-        let mut unused = vec![false; series.len()];
-        for &slot in &free {
-            let unused = unused.get_mut(slot as usize)?;
-            if std::mem::replace(unused, true) {
-                return None;
+    pub fn on_histogram(&mut self, row: &HistogramRow<'_>, out: &mut Vec<Finding>) {
+        let id = SeriesId::of_canonical(row.labels);
+        let point = HistogramPoint {
+            time_ms: row.time_ms,
+            start_ms: row.start_ms,
+            delta: row.delta,
+            count: row.count,
+            sum: row.sum,
+            bounds: row.bounds,
+            counts: row.counts,
+        };
+        let interval = match self.raw(id, row.time_ms, || Raw::Histogram(Box::default())) {
+            Some(Raw::Histogram(state)) => state.observe(point),
+            _ => None,
+        };
+        let Some(interval) = interval else { return };
+        let labels = Labels::parse(row.labels);
+        let mut values = vec![("count", Some(interval.rate)), ("mean", interval.mean)];
+        values.extend(
+            QUANTILES.iter().zip(interval.quantiles).map(|(quantile, value)| (quantile.suffix, value)),
+        );
+        for (suffix, value) in values {
+            if let Some(value) = value {
+                let derived = labels.with(NAME, &format!("{}.{suffix}", labels.name()));
+                self.point(derived.id(), || derived.clone(), row.time_ms, value, out);
             }
         }
-        if series.iter().zip(&unused).any(|(entry, unused)| entry.is_none() != *unused) {
+    }
+
+    pub fn on_span(&mut self, row: &SpanRow<'_>) {
+        let end_ms = end_ms(row);
+        let service = Labels::new([(SERVICE, row.service)]);
+        self.steps.span(&service, end_ms, row.duration_us, row.error);
+        self.steps.span(&service.with("operation", row.operation), end_ms, row.duration_us, row.error);
+    }
+
+    pub fn on_log(&mut self, row: &LogRow<'_>, out: &mut Vec<Finding>) {
+        let template = self.templates.observe(row.body);
+        let service = Labels::new([(SERVICE, row.service)]);
+        self.steps.log(&service.with("severity", severity_text(row.severity)), row.time_ms);
+        self.steps.log(&service.with("template", template), row.time_ms);
+        if !self.services.contains(row.service) && self.services.len() < SERVICES_MAX {
+            self.services.insert(row.service.to_owned());
+            out.push(Finding::Service(row.service.to_owned()));
+        }
+    }
+
+    pub fn on_call(&mut self, call: &EdgeCall) {
+        let labels = Labels::new([(SERVICE, call.callee.as_str()), ("caller", call.caller.as_str())]);
+        self.calls.call(&labels, call.end_ms, call.duration_us, call.error);
+    }
+
+    /// Traces that end before are complete, and their calls were given to [`on_call`](Self::on_call).
+    pub fn close_calls(&mut self, watermark_ms: i64, out: &mut Vec<Finding>) {
+        let mut closed = std::mem::take(&mut self.closed);
+        self.calls.close(watermark_ms.saturating_sub(CALLS_DELAY_MS), &mut closed);
+        self.judge(closed, out);
+    }
+
+    /// Event time has come to `watermark_ms`: closes the steps that are over, forgets what has long been idle.
+    pub fn advance(&mut self, watermark_ms: i64, out: &mut Vec<Finding>) {
+        let mut closed = std::mem::take(&mut self.closed);
+        self.steps.close(watermark_ms, &mut closed);
+        self.judge(closed, out);
+        let idle_ms = watermark_ms.saturating_sub(self.settings.series_idle.ms());
+        self.detect.forget_idle_since(idle_ms);
+        self.raw.retain(|_, (_, last_ms)| *last_ms >= idle_ms);
+    }
+
+    fn judge(&mut self, mut closed: Vec<StepValue>, out: &mut Vec<Finding>) {
+        for value in closed.drain(..) {
+            self.point(value.labels.id(), || value.labels.clone(), value.time_ms, value.value, out);
+        }
+        self.closed = closed;
+        self.flush(out);
+    }
+
+    /// The state of a series that is not yet a plain value; `None` at the limit.
+    fn raw(&mut self, id: SeriesId, time_ms: i64, new: impl FnOnce() -> Raw) -> Option<&mut Raw> {
+        if self.raw.len() >= self.settings.series_max && !self.raw.contains_key(&id) {
+            self.raw_over_limit += 1;
             return None;
         }
-        let mut table = Self { limit, index: HashTable::with_capacity(series.len()), series, free };
-        for slot in 0..table.series.len() {
-            let Some(id) = table.series[slot].as_ref().map(|series| series.id) else { continue };
-            if table.find(id).is_some() {
-                return None;
-            }
-            table.index_slot(id, slot as u32);
+        let (raw, last_ms) = self.raw.entry(id).or_insert_with(|| (new(), time_ms));
+        *last_ms = (*last_ms).max(time_ms);
+        Some(raw)
+    }
+
+    fn point(
+        &mut self,
+        id: SeriesId,
+        labels: impl FnOnce() -> Labels,
+        time_ms: i64,
+        value: f64,
+        out: &mut Vec<Finding>,
+    ) {
+        if value.is_finite() && self.detect.gather(id, labels, time_ms, value) {
+            self.flush(out);
         }
-        Some(table)
     }
 
-    fn find(&self, id: SeriesId) -> Option<u32> {
-        let same = |slot: &u32| self.series[*slot as usize].as_ref().is_some_and(|series| series.id == id);
-        self.index.find(id.0 as u64, same).copied()
-    }
-
-    fn index_slot(&mut self, id: SeriesId, slot: u32) {
-        let series = &self.series;
-        self.index.insert_unique(id.0 as u64, slot, |slot| {
-            series[*slot as usize].as_ref().map_or(0, |series| series.id.0 as u64)
+    /// Judges what was gathered, and tells of it point by point.
+    pub fn flush(&mut self, out: &mut Vec<Finding>) {
+        let suspects = &mut self.suspects;
+        self.detect.flush(|slot, series, time_ms, value, anomalies| {
+            let labels = &series.labels;
+            // What is derived from spans and logs tells of itself as spans and logs.
+            let name = labels.name();
+            let is_derived = ["spans.", "calls.", "logs."].iter().any(|derived| name.starts_with(derived));
+            if !is_derived && slot < EVIDENCE_SERIES_MAX {
+                let (service, metric) = (labels.service().to_owned(), metric_of(labels));
+                out.push(Finding::Point { service, metric, time_ms, value });
+            }
+            if !anomalies.is_empty() {
+                suspects.insert(series.id);
+            } else if suspects.remove(&series.id) {
+                out.push(Finding::Normal { series: series.id, time_ms });
+            }
+            out.extend(anomalies.into_iter().map(Finding::Anomaly));
         });
     }
 
-    pub fn len(&self) -> usize {
-        self.index.len()
+    /// The state between two records. Equal states give equal bytes.
+    fn snapshot(&self) -> Vec<StateSection> {
+        let mut raw: Vec<(&SeriesId, &(Raw, i64))> = self.raw.iter().collect();
+        raw.sort_unstable_by_key(|(id, _)| **id);
+        let derive = (raw, self.raw_over_limit, &self.steps, &self.calls, &self.suspects, &self.services);
+        let mut sections = vec![
+            StateSection { name: DERIVE.to_owned(), bytes: state::encode(&derive) },
+            StateSection { name: TEMPLATES.to_owned(), bytes: self.templates.snapshot() },
+        ];
+        sections.extend(self.detect.state());
+        sections
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
-    }
-
-    /// The slot of a series, which is made if there is room; `None` at the limit. `time_ms` keeps it from being evicted.
-    pub fn slot_for(&mut self, id: SeriesId, time_ms: i64, labels: impl FnOnce() -> Labels) -> Option<u32> {
-        if let Some(slot) = self.find(id) {
-            if let Some(series) = &mut self.series[slot as usize] {
-                series.last_ms = series.last_ms.max(time_ms);
-            }
-            return Some(slot);
-        }
-        if self.index.len() >= self.limit {
-            return None;
-        }
-        let slot = self.free.pop().unwrap_or(self.series.len() as u32);
-        if slot as usize == self.series.len() {
-            self.series.push(None);
-        }
-        self.series[slot as usize] = Some(Series { id, labels: labels(), last_ms: time_ms });
-        self.index_slot(id, slot);
-        Some(slot)
-    }
-
-    pub fn get(&self, slot: u32) -> Option<&Series> {
-        self.series.get(slot as usize).and_then(Option::as_ref)
-    }
-
-    /// Forgets the series without a point since `time_ms`; returns their slots in ascending order.
-    pub fn evict_idle_since(&mut self, time_ms: i64) -> Vec<u32> {
-        let mut evicted = Vec::new();
-        for (slot, entry) in self.series.iter_mut().enumerate() {
-            let Some(series) = entry.take_if(|series| series.last_ms < time_ms) else { continue };
-            let slot = slot as u32;
-            if let Ok(found) = self.index.find_entry(series.id.0 as u64, |other| *other == slot) {
-                found.remove();
-            }
-            evicted.push(slot);
-        }
-        // Reversed, so that the lowest slot is used again first.
-        self.free.extend(evicted.iter().rev());
-        evicted
+    /// Takes up a state, under the settings and bounds of today (log templates keep those that they were mined with). What these
+    /// have changed, detectors or the length of a step, begins anew; detectors that cannot be read are returned. After an error
+    /// the stage is in no defined state.
+    fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
+        let (raw, raw_over_limit, steps, calls, suspects, services): (Vec<_>, _, _, _, _, _) =
+            state::section(sections, DERIVE)?;
+        self.raw = raw.into_iter().collect();
+        self.raw_over_limit = raw_over_limit;
+        self.steps.restore(steps);
+        self.calls.restore(calls);
+        (self.suspects, self.services) = (suspects, services);
+        self.templates.restore(sections, TEMPLATES)?;
+        self.detect.restore(sections)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The range of an OpenTelemetry severity number.
+fn severity_text(number: u8) -> &'static str {
+    match number {
+        1..=4 => "TRACE",
+        5..=8 => "DEBUG",
+        9..=12 => "INFO",
+        13..=16 => "WARN",
+        17..=20 => "ERROR",
+        21..=24 => "FATAL",
+        _ => "UNSPECIFIED",
+    }
+}
 
-    #[test]
-    fn slots_are_stable_bounded_and_used_again() {
-        let mut table = SeriesTable::with_limit(2);
-        let slot = |table: &mut SeriesTable, name: &str, time_ms| {
-            let labels = Labels::of("cart", name);
-            table.slot_for(labels.id(), time_ms, || labels.clone())
-        };
-        assert_eq!(slot(&mut table, "a", 0), Some(0));
-        assert_eq!(slot(&mut table, "b", 5), Some(1));
-        assert_eq!(slot(&mut table, "a", 9), Some(0));
-        assert_eq!(slot(&mut table, "c", 9), None, "at the limit");
-        assert_eq!(table.evict_idle_since(6), [1]);
-        assert_eq!(slot(&mut table, "c", 10), Some(1));
-        assert_eq!(table.get(1).map(|series| series.labels.name()), Some("c"));
-        assert_eq!(table.len(), 2);
+/// The task of a partition of `samples`.
+pub struct SeriesTask {
+    /// Of the partition, as a source of what it writes.
+    name: String,
+    router: Router,
+    /// What the rows come from.
+    watermarks: SourceWatermarks,
+    /// What the calls come from: partitions of `spans`.
+    call_watermarks: SourceWatermarks,
+    /// Names of partitions of `spans` begin with this.
+    spans_prefix: String,
+    stage: SeriesStage,
+}
+
+impl SeriesTask {
+    /// `name` tells the partition apart from all others, `topic/partition`; `sources` are the partitions that rows come from,
+    /// `spans_topic` is where calls come from.
+    pub fn new(
+        name: &str,
+        router: Router,
+        sources: &[String],
+        spans_topic: &str,
+        stage: SeriesStage,
+    ) -> Self {
+        let call_sources: Vec<String> = names(spans_topic, router.partitions(OutputTopic::Spans)).collect();
+        Self {
+            name: name.to_owned(),
+            router,
+            watermarks: SourceWatermarks::expecting(sources),
+            call_watermarks: SourceWatermarks::expecting(&call_sources),
+            spans_prefix: format!("{spans_topic}/"),
+            stage,
+        }
+    }
+
+    /// Tells how far the series have come, if they have.
+    fn on_watermark(
+        &mut self,
+        watermark: &SourceWatermark,
+        written_ms: Option<i64>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<i64> {
+        if watermark.source.starts_with(&self.spans_prefix) {
+            if let Some(watermark_ms) = self.call_watermarks.observe(watermark, written_ms) {
+                self.stage.close_calls(watermark_ms, findings);
+            }
+            return None;
+        }
+        let watermark_ms = self.watermarks.observe(watermark, written_ms)?;
+        self.stage.advance(watermark_ms, findings);
+        Some(watermark_ms)
+    }
+}
+
+impl PartitionTask for SeriesTask {
+    fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>) {
+        let mut findings = Vec::new();
+        let mut moved = None;
+        match wire::read(record) {
+            Ok(Incoming::Telemetry(telemetry)) => self.stage.on_telemetry(&telemetry, &mut findings),
+            Ok(Incoming::Calls(calls)) => calls.iter().for_each(|call| self.stage.on_call(call)),
+            Ok(Incoming::Watermark(watermark)) => {
+                moved = self.on_watermark(&watermark, record.timestamp_ms, &mut findings)
+            }
+            Ok(Incoming::Findings(_)) => {
+                let reason = "this kind of record does not belong here";
+                return out.push(codec::dead_letter::unreadable(record, reason));
+            }
+            Err(reason) => return out.push(codec::dead_letter::unreadable(record, &reason)),
+        }
+        if findings.is_empty() && moved.is_none() {
+            return;
+        }
+        for finding in &findings {
+            if let Finding::Anomaly(anomaly) = finding {
+                out.push(events::output(&Conclusion::Anomaly(anomaly.clone())));
+            }
+        }
+        let watermark = moved.map(|ms| SourceWatermark { source: self.name.clone(), watermark_ms: Some(ms) });
+        out.push(wire::findings(&self.router, &Findings { findings, watermark }));
+    }
+
+    fn status(&self) -> TaskStatus {
+        TaskStatus { watermark_ms: self.watermarks.current_ms(), ..self.stage.status() }
+    }
+
+    fn snapshot(&self) -> Vec<StateSection> {
+        let mut sections = self.stage.snapshot();
+        let bytes = state::encode(&(&self.watermarks, &self.call_watermarks));
+        sections.push(StateSection { name: WATERMARKS.to_owned(), bytes });
+        sections
+    }
+
+    fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
+        let (watermarks, call_watermarks) = state::section(sections, WATERMARKS)?;
+        self.watermarks.restore(watermarks);
+        self.call_watermarks.restore(call_watermarks);
+        self.stage.restore(sections)
     }
 }

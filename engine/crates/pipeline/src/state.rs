@@ -23,27 +23,29 @@ impl InvalidState {
     }
 }
 
-/// Of what a section in postcard holds: raised when a type in it changes, so that an older one is refused and not misread.
-const VERSION: u8 = 1;
+/// Of what a section or record in postcard holds: raised when a type in it changes, so that an older one is refused and not misread.
+const VERSION: u8 = 2;
 
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(value, vec![VERSION]).expect("plain data of known lengths, and memory does not fail")
 }
 
-pub(crate) fn section<T: DeserializeOwned>(sections: &[StateSection], name: &str) -> Result<T, InvalidState> {
-    let bytes = bytes_of(sections, name)?;
+/// What [`encode`] wrote, or why it is not that.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let bytes = match bytes {
         [VERSION, bytes @ ..] => bytes,
-        [found, ..] => {
-            return Err(InvalidState::new(name, format!("it is of version {found}, not {VERSION}")));
-        }
-        [] => return Err(InvalidState::new(name, "it is empty")),
+        [found, ..] => return Err(format!("it is of version {found}, not {VERSION}")),
+        [] => return Err("it is empty".to_owned()),
     };
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
-        Ok(_) => Err(InvalidState::new(name, "it is longer than its content")),
-        Err(error) => Err(InvalidState::new(name, error)),
+        Ok(_) => Err("it is longer than its content".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
+}
+
+pub(crate) fn section<T: DeserializeOwned>(sections: &[StateSection], name: &str) -> Result<T, InvalidState> {
+    decode(bytes_of(sections, name)?).map_err(|reason| InvalidState::new(name, reason))
 }
 
 pub(crate) fn bytes_of<'a>(sections: &'a [StateSection], name: &str) -> Result<&'a [u8], InvalidState> {

@@ -4,10 +4,34 @@ use model::{Output, SourceRecord, StateSection};
 
 use crate::state::InvalidState;
 
+/// What a task says of itself, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskStatus {
+    /// How far event time has come.
+    pub watermark_ms: Option<i64>,
+    /// Series that are modelled.
+    pub series: u64,
+    /// Points of series beyond `series_max`.
+    pub series_refused: u64,
+    /// Spans and logs of keys beyond `step_keys_max`.
+    pub keys_refused: u64,
+    /// Spans and logs that came after their step was closed.
+    pub late_rows: u64,
+    /// Spans and logs too far ahead of all others.
+    pub early_rows: u64,
+}
+
 /// A synchronous state machine over the records of one partition, in their order.
 pub trait PartitionTask: Send {
     /// Takes the next record; what it gives goes into the epoch's transaction.
     fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>);
+
+    /// The partition has been at its end for a while. Only a task without a state hears of it: when that is depends on a clock.
+    fn on_idle(&mut self, _out: &mut Vec<Output>) {}
+
+    fn status(&self) -> TaskStatus {
+        TaskStatus::default()
+    }
 
     /// The state between two records; no section if there is none to keep.
     fn snapshot(&self) -> Vec<StateSection> {

@@ -18,6 +18,7 @@ impl PartitionTask for Chain {
         for number in 0..self.hash % 3 {
             out.push(Output {
                 topic: OutputTopic::Anomalies,
+                partition: None,
                 key: record.partition.to_le_bytes().to_vec(),
                 headers: Vec::new(),
                 payload: format!("{:016x}-{number}", self.hash).into_bytes(),

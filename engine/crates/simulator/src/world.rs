@@ -290,7 +290,7 @@ impl World {
 
 pub(crate) fn record(partition: usize, offset: usize, payload: &[u8]) -> SourceRecord<'_> {
     let (partition, offset) = (partition as i32, offset as i64);
-    SourceRecord { topic: TOPIC, partition, offset, key: None, headers: &[], payload }
+    SourceRecord { timestamp_ms: None, topic: TOPIC, partition, offset, key: None, headers: &[], payload }
 }
 
 fn key(partition: usize) -> TopicPartition {
@@ -461,7 +461,11 @@ impl Source for SimulatedSource {
         Some(self.0.member)
     }
 
-    fn lag(&mut self, _positions: &mut dyn Iterator<Item = (&str, i32, Option<i64>)>) -> Option<i64> {
+    fn has_new_ends(&mut self) -> bool {
+        false
+    }
+
+    fn lag(&self, _topic: &str, _partition: i32, _position: Option<i64>) -> Option<i64> {
         None
     }
 

@@ -112,9 +112,12 @@ pub trait Source {
 
     fn group(&self) -> Option<Self::Group>;
 
-    /// Records behind `positions`, the offsets behind the last record taken of each owned partition, if there is news
-    /// of it; negative if one of them is unknown.
-    fn lag(&mut self, positions: &mut dyn Iterator<Item = (&str, i32, Option<i64>)>) -> Option<i64>;
+    /// Whether there is news of where the partitions end since the last call.
+    fn has_new_ends(&mut self) -> bool;
+
+    /// Records behind `position`, the offset behind the last record that was taken since the assignment, as of the last news;
+    /// `None` while unknown.
+    fn lag(&self, topic: &str, partition: i32, position: Option<i64>) -> Option<i64>;
 
     /// What is known of the lag is void, because partitions or positions changed.
     fn forget_lag(&mut self);
@@ -131,7 +134,7 @@ pub trait Sink {
     /// Serves what runs in the background, where nothing else does.
     fn poll(&mut self);
 
-    /// Makes the epoch visible: the offsets with their metadata and all that was written, or nothing of it.
+    /// Makes the epoch visible: the offsets with their metadata, which may be none, and all that was written, or nothing of it.
     fn commit(
         &mut self,
         offsets: &[(TopicPartition, i64, String)],

@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use pipeline::task::TaskStatus;
+
 /// Written by the worker's thread alone.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
     pub(crate) records: AtomicU64,
     pub(crate) record_bytes: AtomicU64,
     pub(crate) outputs: AtomicU64,
+    pub(crate) routed: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
     pub(crate) epochs: AtomicU64,
     pub(crate) aborts: AtomicU64,
@@ -26,6 +29,12 @@ pub struct WorkerCounters {
     pub(crate) commit_latency_us_last: AtomicU64,
     pub(crate) commit_latency_us_max: AtomicU64,
     pub(crate) commit_latency_us_sum: AtomicU64,
+    pub(crate) watermark_ms: AtomicI64,
+    pub(crate) series: AtomicU64,
+    pub(crate) series_refused: AtomicU64,
+    pub(crate) keys_refused: AtomicU64,
+    pub(crate) late_rows: AtomicU64,
+    pub(crate) early_rows: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -36,6 +45,8 @@ pub struct CounterValues {
     pub record_bytes: u64,
     /// Records written, those of aborted epochs included; dead letters too.
     pub outputs: u64,
+    /// Of these, the records for other stages.
+    pub routed: u64,
     pub dead_letters: u64,
     /// Epochs committed.
     pub epochs: u64,
@@ -68,6 +79,13 @@ pub struct CounterValues {
     pub commit_latency_us_max: u64,
     /// Over all committed epochs: divide by `epochs` for the mean.
     pub commit_latency_us_sum: u64,
+    /// What the tasks of the assigned partitions say of themselves, added up; of watermarks the lowest, 0 if there is none.
+    pub watermark_ms: i64,
+    pub series: u64,
+    pub series_refused: u64,
+    pub keys_refused: u64,
+    pub late_rows: u64,
+    pub early_rows: u64,
 }
 
 impl WorkerCounters {
@@ -76,6 +94,7 @@ impl WorkerCounters {
             records: self.records.load(Relaxed),
             record_bytes: self.record_bytes.load(Relaxed),
             outputs: self.outputs.load(Relaxed),
+            routed: self.routed.load(Relaxed),
             dead_letters: self.dead_letters.load(Relaxed),
             epochs: self.epochs.load(Relaxed),
             aborts: self.aborts.load(Relaxed),
@@ -93,7 +112,34 @@ impl WorkerCounters {
             commit_latency_us_last: self.commit_latency_us_last.load(Relaxed),
             commit_latency_us_max: self.commit_latency_us_max.load(Relaxed),
             commit_latency_us_sum: self.commit_latency_us_sum.load(Relaxed),
+            watermark_ms: self.watermark_ms.load(Relaxed),
+            series: self.series.load(Relaxed),
+            series_refused: self.series_refused.load(Relaxed),
+            keys_refused: self.keys_refused.load(Relaxed),
+            late_rows: self.late_rows.load(Relaxed),
+            early_rows: self.early_rows.load(Relaxed),
         }
+    }
+
+    pub(crate) fn note(&self, tasks: impl Iterator<Item = TaskStatus>) {
+        let mut sum = TaskStatus::default();
+        for task in tasks {
+            sum.watermark_ms = match (sum.watermark_ms, task.watermark_ms) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            sum.series += task.series;
+            sum.series_refused += task.series_refused;
+            sum.keys_refused += task.keys_refused;
+            sum.late_rows += task.late_rows;
+            sum.early_rows += task.early_rows;
+        }
+        self.watermark_ms.store(sum.watermark_ms.unwrap_or_default(), Relaxed);
+        self.series.store(sum.series, Relaxed);
+        self.series_refused.store(sum.series_refused, Relaxed);
+        self.keys_refused.store(sum.keys_refused, Relaxed);
+        self.late_rows.store(sum.late_rows, Relaxed);
+        self.early_rows.store(sum.early_rows, Relaxed);
     }
 
     pub(crate) fn committed(&self, latency: Duration) {

@@ -43,6 +43,35 @@ struct Partition {
     position: Option<i64>,
     /// Where states are kept.
     progress: Option<Progress>,
+    rest: Rest,
+}
+
+/// Whether a partition has come to its end and stays there.
+#[derive(Default)]
+struct Rest {
+    position: Option<i64>,
+    /// News of the end in a row without a record in between.
+    news: u32,
+}
+
+/// Of ends, about one a second: after so many a partition at its end is idle.
+const IDLE_NEWS: u32 = 5;
+/// That it is still idle is said again after so many more, for those who have begun to listen since.
+const STILL_IDLE_NEWS: u32 = 30;
+
+impl Rest {
+    /// Takes note of news; returns whether it is time to say that the partition is idle.
+    fn is_due(&mut self, position: Option<i64>, lag: Option<i64>) -> bool {
+        if lag != Some(0) || position != self.position {
+            *self = Self { position, news: 0 };
+            return false;
+        }
+        self.news += 1;
+        if self.news > IDLE_NEWS + STILL_IDLE_NEWS {
+            self.news = IDLE_NEWS + 1;
+        }
+        self.news == IDLE_NEWS || self.news == IDLE_NEWS + STILL_IDLE_NEWS
+    }
 }
 
 impl Partition {
@@ -109,6 +138,8 @@ pub struct Driver<S, K> {
     epoch_began: Duration,
     aborts_in_a_row: u32,
     answered: bool,
+    /// Something was written in this epoch that no record caused.
+    has_said: bool,
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -142,6 +173,7 @@ where
             epoch_began,
             aborts_in_a_row: 0,
             answered: false,
+            has_said: false,
         }
     }
 
@@ -194,8 +226,7 @@ where
         for change in self.source.changes() {
             self.take(&change)?;
         }
-        self.note_lag();
-        Ok(())
+        self.note_ends()
     }
 
     /// A replay that came to other outputs than were committed: either records were deleted under it, then the partition is
@@ -226,12 +257,37 @@ where
         Ok(())
     }
 
-    fn note_lag(&mut self) {
-        let partitions = self.partitions.iter();
-        let mut positions = partitions.map(|(topic, number, partition)| (topic, number, partition.position));
-        if let Some(lag) = self.source.lag(&mut positions) {
-            self.counters.lag_records.store(lag, Ordering::Relaxed);
+    /// News of the ends tells how far behind the worker is, and which partitions rest.
+    fn note_ends(&mut self) -> Result<(), S::Error> {
+        if !self.source.has_new_ends() {
+            return Ok(());
         }
+        let Self { source, sink, partitions, outputs, counters, .. } = self;
+        let mut lag_sum = Some(0);
+        let mut failure = None;
+        for (topic, number, partition) in partitions.iter_mut() {
+            let lag = source.lag(topic, number, partition.position);
+            lag_sum = lag_sum.zip(lag).map(|(sum, lag)| sum + lag);
+            if !partition.rest.is_due(partition.position, lag) || partition.progress.is_some() {
+                continue;
+            }
+            partition.task.on_idle(outputs);
+            if outputs.is_empty() {
+                continue;
+            }
+            // With an offset, so that only the owner can say it; there is none before the first record.
+            self.has_said = true;
+            partition.next = partition.next.or(partition.position);
+            for output in outputs.drain(..) {
+                if failure.is_none() {
+                    failure = sink.write(&output).err();
+                    counters.outputs.fetch_add(1, Ordering::Relaxed);
+                    counters.routed.fetch_add(u64::from(output.partition.is_some()), Ordering::Relaxed);
+                }
+            }
+        }
+        counters.lag_records.store(lag_sum.unwrap_or(-1), Ordering::Relaxed);
+        failure.map_or(Ok(()), |failure| self.recover(failure))
     }
 
     fn forget_lag(&mut self) {
@@ -298,6 +354,7 @@ where
         let began = self.epoch_began;
         let epoch_now = *epoch + 1;
         let mut committing = Vec::new();
+        let due = due_snapshot(partitions, source.now());
         for (topic, number, partition) in partitions.iter_mut() {
             let last = is_last(topic, number);
             let Some(next) = partition.next.or_else(|| partition.unsaved().filter(|_| last)) else {
@@ -305,7 +362,8 @@ where
             };
             if let Some(progress) = &mut partition.progress {
                 progress.settle(counters);
-                if (last && progress.is_behind(next)) || progress.is_due(source.now()) {
+                let is_due = due.as_ref().is_some_and(|due| due.0 == topic && due.1 == number);
+                if (last && progress.is_behind(next)) || is_due {
                     match SnapshotName::new(&settings.group, topic, number, next, epoch_now) {
                         Ok(name) => {
                             let task = partition.task.as_ref();
@@ -319,7 +377,7 @@ where
             }
             committing.push(((topic.to_owned(), number), next, last));
         }
-        if committing.is_empty() {
+        if committing.is_empty() && !self.has_said {
             return Ok(());
         }
         // All are being stored at once; so they are waited for, together.
@@ -341,6 +399,7 @@ where
             return Err(Failure::Abort("the consumer is in no group".to_owned()));
         };
         sink.commit(&offsets, &group)?;
+        self.has_said = false;
         *epoch = epoch_now;
         self.aborts_in_a_row = 0;
         for (key, _, _) in &offsets {
@@ -350,6 +409,7 @@ where
                 progress.on_committed();
             }
         }
+        counters.note(partitions.iter().map(|(_, _, partition)| partition.task.status()));
         counters.committed(source.now().saturating_sub(began));
         self.epoch_began = source.now();
         Ok(())
@@ -380,6 +440,7 @@ where
         );
         self.counters.aborts.fetch_add(1, Ordering::Relaxed);
         self.outputs.clear();
+        self.has_said = false;
         self.sink.abort(&|waited| stopping() && waited > patience)?;
         if !stopping() {
             self.source.pause(backoff(self.aborts_in_a_row));
@@ -445,11 +506,32 @@ where
                     (recovered.task, Some(recovered.progress), recovered.start)
                 }
             };
-            let partition = Partition { task, first: None, next: None, position: None, progress };
+            let rest = Rest::default();
+            let partition = Partition { task, first: None, next: None, position: None, progress, rest };
             prepared.push((key.clone(), partition, start));
         }
         Ok(prepared)
     }
+}
+
+/// Snapshots that are being stored at once: each holds a copy of a task's state.
+const STORING_MAX: usize = 2;
+
+/// The partition whose snapshot is most overdue. One at a time, so that the pause for it is that of one task.
+fn due_snapshot(partitions: &Owned, now: Duration) -> Option<TopicPartition> {
+    let progresses = || {
+        let all = partitions.iter();
+        all.filter_map(|(topic, number, partition)| {
+            Some((topic, number, partition, partition.progress.as_ref()?))
+        })
+    };
+    if progresses().filter(|(_, _, _, progress)| progress.is_storing()).count() >= STORING_MAX {
+        return None;
+    }
+    let due =
+        progresses().filter(|(_, _, partition, progress)| partition.next.is_some() && progress.is_due(now));
+    let (topic, number, ..) = due.min_by_key(|(.., progress)| progress.last_snapshot())?;
+    Some((topic.to_owned(), number))
 }
 
 /// The pause after an abort that follows on so many others: none after the first, then 100 ms, doubled up to 3.2 s.
@@ -533,6 +615,7 @@ fn write<K: Sink>(
         counters.queue_full.fetch_add(waits, Ordering::Relaxed);
     }
     counters.outputs.fetch_add(1, Ordering::Relaxed);
+    counters.routed.fetch_add(u64::from(output.partition.is_some()), Ordering::Relaxed);
     counters.dead_letters.fetch_add(u64::from(dead), Ordering::Relaxed);
     Ok(())
 }
@@ -540,6 +623,18 @@ fn write<K: Sink>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_at_its_end_is_idle_after_a_while_and_says_so_again() {
+        let mut rest = Rest::default();
+        let mut due = |lag, position, times: u32| (0..times).filter(|_| rest.is_due(position, lag)).count();
+        assert_eq!(due(None, None, 100), 0, "nobody knows");
+        assert_eq!(due(Some(0), Some(7), 5), 0, "one for the move and four");
+        assert_eq!(due(Some(0), Some(7), 1), 1);
+        assert_eq!(due(Some(0), Some(7), 29), 0);
+        assert_eq!(due(Some(0), Some(7), 300), 10);
+        assert_eq!(due(Some(3), Some(7), 100), 0, "there is more");
+    }
 
     #[test]
     fn pauses_between_aborts_double_up_to_a_bound() {

@@ -189,6 +189,16 @@ impl Progress {
         tracing::error!(name = %begin.name, reason, "a snapshot could not be stored; work goes on, and a restart replays more");
     }
 
+    /// Whether a snapshot is being stored.
+    pub(crate) fn is_storing(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// When the last snapshot was begun.
+    pub(crate) fn last_snapshot(&self) -> Duration {
+        self.last_snapshot
+    }
+
     pub(crate) fn is_due(&self, now: Duration) -> bool {
         self.pending.is_none() && now.saturating_sub(self.last_snapshot) >= self.checkpoints.interval
     }

@@ -31,7 +31,8 @@ fn decode_within(
 ) -> Result<(Vec<Telemetry>, Dropped), Rejected> {
     let encoding = if signal == "events" { "cloud_events" } else { "otlp_proto" };
     let mut decoder = decoder(signal, encoding, limits).unwrap();
-    let record = SourceRecord { topic: "t", partition: 0, offset: 0, key: None, headers, payload };
+    let record =
+        SourceRecord { timestamp_ms: None, topic: "t", partition: 0, offset: 0, key: None, headers, payload };
     let mut out = Vec::new();
     let result = decoder.decode(record, &mut out);
     assert!(result.is_ok() || out.is_empty(), "a rejected record leaves nothing behind");

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use model::Evidence;
 
 use super::{Finding, Findings, View};
-use crate::evidence::GAP_OFFSET_US;
 use crate::sketch::Sketch;
+use crate::statistics::GAP_OFFSET_US;
 use crate::symbols::Symbol;
 
 const SPREAD_MIN: f64 = 0.12;

@@ -4,7 +4,7 @@ use model::Evidence;
 
 use super::gap::slowdown;
 use super::{Finding, Findings, View};
-use crate::evidence::SELF_OFFSET_US;
+use crate::statistics::SELF_OFFSET_US;
 
 const BEFORE_MIN: f64 = 5.0;
 const SINCE_MIN: f64 = 2.0;

@@ -166,7 +166,7 @@ impl PartitionTask for Echo {
         assert!(self.panics_at != Some(number(record.payload)), "broken on purpose");
         for topic in [Some(OutputTopic::Anomalies), self.also].into_iter().flatten() {
             let payload = record.payload.to_vec();
-            out.push(Output { topic, key: payload.clone(), headers: Vec::new(), payload });
+            out.push(Output { topic, partition: None, key: payload.clone(), headers: Vec::new(), payload });
         }
     }
 }
@@ -281,7 +281,18 @@ fn a_second_worker_of_the_same_name_fences_the_first() {
 
 #[test]
 fn partitions_move_between_workers_without_loss_or_doubles() {
-    let mut case = Case::new("move");
+    moves(Case::new("move"));
+}
+
+/// KIP-848: the broker assigns, a partition at a time.
+#[test]
+fn partitions_move_under_the_new_group_protocol_too() {
+    let mut case = Case::new("move-848");
+    case.connection.properties.insert("group.protocol".into(), "consumer".into());
+    moves(case);
+}
+
+fn moves(mut case: Case) {
     case.write(500);
     let start =
         |case: &Case, name: &str| KafkaWorker::start(case.settings(name), echo(Echo::default())).unwrap();

@@ -18,6 +18,7 @@ impl PartitionTask for Echo {
     fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>) {
         out.push(Output {
             topic: OutputTopic::Anomalies,
+            partition: None,
             key: record.key.unwrap_or_default().to_vec(),
             headers: vec![("offset".to_owned(), record.offset.to_string().into_bytes())],
             payload: record.payload.to_vec(),

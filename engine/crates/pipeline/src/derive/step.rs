@@ -15,8 +15,6 @@ use std::collections::{BTreeMap, VecDeque};
 use model::Labels;
 use serde::{Deserialize, Serialize};
 
-use crate::watermark::JUMP_MS;
-
 /// Bounds of [`StepAggregates`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct StepLimits {
@@ -77,6 +75,8 @@ pub struct StepAggregates {
     over_limit: u64,
 }
 
+/// One source may be so far ahead of another, as after an outage; what is further ahead has a wrong clock.
+pub const AHEAD_MS: i64 = 6 * 3_600_000;
 /// Steps that a value looks back over.
 pub const WINDOW_STEPS: usize = 6;
 /// Spans that a median takes.
@@ -107,7 +107,7 @@ impl StepAggregates {
         self.late
     }
 
-    /// Events further ahead of the closed steps than any time that the watermark follows at once.
+    /// Events further ahead of the closed steps than [`AHEAD_MS`].
     pub fn early(&self) -> u64 {
         self.early
     }
@@ -154,7 +154,7 @@ impl StepAggregates {
             self.late += 1;
             return None;
         }
-        let ahead_steps_max = 2 * JUMP_MS / self.step_ms;
+        let ahead_steps_max = AHEAD_MS / self.step_ms;
         if self.closed.is_some_and(|closed| index > closed.saturating_add(ahead_steps_max)) {
             self.early += 1;
             return None;

@@ -1,0 +1,355 @@
+//! Puts traces together and says what they tell: statistics for the ranking, and the calls between services.
+//!
+//! A collector sees whole traces, but not all of them. What several collectors learn adds up, which is why it leaves them as
+//! [`TraceEvidence`], with names instead of symbols.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{LogRow, SpanRow};
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::BUCKET_MS;
+use crate::statistics::{GAP_OFFSET_US, SELF_OFFSET_US, TraceStats};
+use crate::symbols::{OVERFLOW, Symbol, Symbols};
+use crate::template::template_of;
+use crate::traces::{Assembler, Span, SpanLog, Trace};
+
+/// Events kept of one span's sequence.
+const SEQUENCE_MAX: usize = 200;
+/// Calls between services kept until somebody takes them.
+const EDGE_CALLS_MAX: usize = 100_000;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CollectorLimits {
+    pub open_traces: usize,
+    pub symbols: usize,
+    /// Keys (operations, edges, transitions) of the traces that start in one bucket of time.
+    pub bucket_keys: usize,
+}
+
+impl Default for CollectorLimits {
+    fn default() -> Self {
+        Self { open_traces: 20_000, symbols: 200_000, bucket_keys: 20_000 }
+    }
+}
+
+/// Counts of what the limits turned away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectorDropped {
+    /// Calls between services that nobody took.
+    pub edge_calls: u64,
+    pub keys: u64,
+    pub spans: u64,
+    /// Traces that were taken as complete before their time.
+    pub early_traces: u64,
+}
+
+/// One call of a service by another: the callee's span.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeCall {
+    pub caller: String,
+    pub callee: String,
+    pub end_ms: i64,
+    pub duration_us: i64,
+    pub error: bool,
+}
+
+/// What the traces that became complete tell. Symbols are positions in `names`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TraceEvidence {
+    pub(crate) names: Vec<String>,
+    /// That were seen for the first time.
+    pub(crate) services: Vec<Symbol>,
+    /// That were seen for the first time, with their services.
+    pub(crate) operations: Vec<(Symbol, Symbol)>,
+    /// (caller, callee, start of the last trace with such a call in ms).
+    pub(crate) edges: Vec<(Symbol, Symbol, i64)>,
+    /// By the number of the bucket in which the traces started.
+    pub(crate) buckets: Vec<(i64, TraceStats)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TraceCollector {
+    limits: CollectorLimits,
+    symbols: Symbols,
+    services: BTreeSet<Symbol>,
+    /// Operation -> the event of calling it, `>service|operation`.
+    calls: BTreeMap<Symbol, Symbol>,
+    assembler: Assembler,
+    /// What was learned since evidence was last taken.
+    new_services: Vec<Symbol>,
+    new_operations: Vec<(Symbol, Symbol)>,
+    edges: BTreeMap<(Symbol, Symbol), i64>,
+    buckets: BTreeMap<i64, TraceStats>,
+    edge_calls: Vec<EdgeCall>,
+    dropped: CollectorDropped,
+    start: Symbol,
+    end: Symbol,
+}
+
+impl Default for TraceCollector {
+    fn default() -> Self {
+        Self::new(CollectorLimits::default())
+    }
+}
+
+impl TraceCollector {
+    pub fn new(limits: CollectorLimits) -> Self {
+        let mut symbols = Symbols::new(limits.symbols.max(16));
+        let (start, end) = (symbols.intern("^"), symbols.intern("$"));
+        Self {
+            symbols,
+            services: BTreeSet::new(),
+            calls: BTreeMap::new(),
+            assembler: Assembler::new(limits.open_traces),
+            new_services: Vec::new(),
+            new_operations: Vec::new(),
+            edges: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            edge_calls: Vec::new(),
+            dropped: CollectorDropped::default(),
+            start,
+            end,
+            limits,
+        }
+    }
+
+    /// Goes on from the state of another, under its own bounds.
+    pub fn restore(&mut self, mut state: Self) {
+        state.symbols.set_limit(self.limits.symbols.max(16));
+        state.assembler.set_limit(self.limits.open_traces);
+        *self = Self { limits: self.limits.clone(), ..state };
+    }
+
+    fn service(&mut self, name: &str) -> Symbol {
+        let service = self.symbols.intern(name);
+        if service != OVERFLOW && self.services.insert(service) {
+            self.new_services.push(service);
+        }
+        service
+    }
+
+    /// A finished span. Ids of 0 mean none.
+    pub fn observe_span(&mut self, span: &SpanRow<'_>) {
+        let SpanRow { start_us, duration_us, trace_id, span_id, parent, service, operation, error, .. } =
+            *span;
+        let service = self.service(service);
+        let operation = self.symbols.intern(&format!("{}|{operation}", self.symbols.name(service)));
+        if operation != OVERFLOW && !self.calls.contains_key(&operation) {
+            self.new_operations.push((operation, service));
+            // Interned on arrival, so that symbols do not depend on when traces are taken in.
+            let call = self.symbols.intern(&format!(">{}", self.symbols.name(operation)));
+            self.calls.insert(operation, call);
+        }
+        let duration_us = duration_us.max(0);
+        let span = Span { start_us, duration_us, span_id, parent, service, operation, error };
+        if let Some(trace) = self.assembler.span(trace_id, span) {
+            self.take(&trace);
+        }
+    }
+
+    /// A log line. Without trace and span it adds only its service.
+    pub fn observe_log(&mut self, log: &LogRow<'_>) {
+        self.service(log.service);
+        let (Some(trace_id), Some(span_id)) = (log.trace_id, log.span_id) else { return };
+        if trace_id == 0 || span_id == 0 {
+            return;
+        }
+        // A step inside a span wants a name that no later line changes, and the place in the code if the line begins with it.
+        let event = self.symbols.intern(&format!("L:{}:{}", log.severity, template_of(log.body)));
+        let log = SpanLog { time_us: log.time_ms.saturating_mul(1000), span_id, event };
+        if let Some(trace) = self.assembler.log(trace_id, log) {
+            self.take(&trace);
+        }
+    }
+
+    /// Event time has reached `watermark_ms`: traces that have been quiet long enough are taken in.
+    pub fn advance(&mut self, watermark_ms: i64) {
+        for trace in self.assembler.complete(watermark_ms) {
+            self.take(&trace);
+        }
+    }
+
+    /// What was learned since the last time, if anything.
+    pub fn take_evidence(&mut self) -> Option<TraceEvidence> {
+        if self.new_services.is_empty() && self.new_operations.is_empty() && self.buckets.is_empty() {
+            return None;
+        }
+        let mut local = Local { symbols: &self.symbols, names: Vec::new(), index: BTreeMap::new() };
+        let services = self.new_services.drain(..).map(|service| local.of(service)).collect();
+        let operations = self.new_operations.drain(..);
+        let operations =
+            operations.map(|(operation, service)| (local.of(operation), local.of(service))).collect();
+        let edges = std::mem::take(&mut self.edges).into_iter();
+        let edges = edges.map(|((caller, callee), ms)| (local.of(caller), local.of(callee), ms)).collect();
+        let buckets = std::mem::take(&mut self.buckets).into_iter();
+        let buckets = buckets
+            .map(|(bucket, stats)| {
+                let index: BTreeMap<Symbol, Symbol> =
+                    stats.symbols().into_iter().map(|symbol| (symbol, local.of(symbol))).collect();
+                (bucket, stats.renamed(|symbol| index[&symbol]))
+            })
+            .collect();
+        Some(TraceEvidence { services, operations, edges, buckets, names: local.names })
+    }
+
+    /// The calls between services in the traces that became complete since the last time.
+    pub fn take_edge_calls(&mut self) -> Vec<EdgeCall> {
+        std::mem::take(&mut self.edge_calls)
+    }
+
+    pub fn dropped(&self) -> CollectorDropped {
+        let early_traces = self.assembler.early_traces;
+        CollectorDropped { spans: self.assembler.dropped_spans, early_traces, ..self.dropped }
+    }
+
+    fn take(&mut self, trace: &Trace) {
+        if trace.spans.is_empty() {
+            return;
+        }
+        let start_ms = trace.start_us().div_euclid(1000);
+        let (parents, children) = trace.links();
+        let mut logs: BTreeMap<u64, Vec<(i64, Symbol)>> = BTreeMap::new();
+        for log in &trace.logs {
+            logs.entry(log.span_id).or_default().push((log.time_us, log.event));
+        }
+        let mut stats = TraceStats::default();
+        for (i, span) in trace.spans.iter().enumerate() {
+            if let Some(parent) = parents[i].map(|parent| &trace.spans[parent])
+                && parent.service != span.service
+            {
+                self.call(parent.service, span);
+                let gap_us = (parent.duration_us - span.duration_us).max(0) as f64;
+                let edge = (parent.service, span.service);
+                stats.edges.entry(edge).or_default().add((gap_us + GAP_OFFSET_US).ln());
+                let seen_ms = self.edges.entry(edge).or_insert(start_ms);
+                *seen_ms = (*seen_ms).max(start_ms);
+            }
+            let own = stats.operations.entry(span.operation).or_default();
+            own.spans += 1.0;
+            let remote = children[i].iter().map(|&child| trace.spans[child].service);
+            let callees: BTreeSet<Symbol> = remote.filter(|&service| service != span.service).collect();
+            if callees.is_empty() {
+                own.self_time.add((trace.self_us(i, &children[i]) as f64 + SELF_OFFSET_US).ln());
+                own.whole.add((span.duration_us as f64 + GAP_OFFSET_US).ln());
+            } else {
+                own.with_remote += 1.0;
+                for callee in callees {
+                    *own.callees.entry(callee).or_default() += 1.0;
+                }
+            }
+            let mut sequence: Vec<(i64, Symbol)> = Vec::new();
+            for &child in &children[i] {
+                let child = &trace.spans[child];
+                let call = self.calls.get(&child.operation).copied().unwrap_or(OVERFLOW);
+                sequence.push((child.start_us, call));
+            }
+            sequence.extend(logs.get(&span.span_id).into_iter().flatten());
+            sequence.sort_by_key(|event| event.0);
+            sequence.truncate(SEQUENCE_MAX);
+            let mut previous = self.start;
+            for event in sequence.into_iter().map(|(_, event)| event).chain([self.end]) {
+                *stats.transitions.entry((span.operation, previous, event)).or_default() += 1.0;
+                previous = event;
+            }
+        }
+        let bucket = self.buckets.entry(start_ms.div_euclid(BUCKET_MS)).or_default();
+        self.dropped.keys += bucket.merge(&stats, self.limits.bucket_keys);
+    }
+
+    fn call(&mut self, caller: Symbol, span: &Span) {
+        if self.edge_calls.len() >= EDGE_CALLS_MAX {
+            self.dropped.edge_calls += 1;
+            return;
+        }
+        self.edge_calls.push(EdgeCall {
+            caller: self.symbols.name(caller).to_owned(),
+            callee: self.symbols.name(span.service).to_owned(),
+            end_ms: (span.start_us + span.duration_us).div_euclid(1000),
+            duration_us: span.duration_us,
+            error: span.error,
+        });
+    }
+}
+
+/// Names the symbols of one piece of evidence.
+struct Local<'a> {
+    symbols: &'a Symbols,
+    names: Vec<String>,
+    index: BTreeMap<Symbol, Symbol>,
+}
+
+impl Local<'_> {
+    fn of(&mut self, symbol: Symbol) -> Symbol {
+        *self.index.entry(symbol).or_insert_with(|| {
+            self.names.push(self.symbols.name(symbol).to_owned());
+            (self.names.len() - 1) as Symbol
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Correlator, CorrelatorLimits};
+
+    /// A trace of two spans, which its own collector sees whole.
+    fn observe(collector: &mut TraceCollector, trace_id: u128) {
+        let start_us = trace_id as i64 * 1_000_000;
+        let (kind, error) = (0, false);
+        let operation = if trace_id.is_multiple_of(3) { "page" } else { "buy" };
+        let (span_id, parent, service) = (trace_id as u64 * 2, None, "web");
+        let duration_us = 9_000 + trace_id as i64;
+        let page =
+            SpanRow { start_us, duration_us, trace_id, span_id, parent, service, operation, kind, error };
+        let (span_id, parent, service, duration_us) = (span_id + 1, Some(span_id), "cart", 5_000);
+        collector.observe_span(&page);
+        collector.observe_span(&SpanRow { span_id, parent, service, duration_us, ..page });
+    }
+
+    #[test]
+    fn what_several_collectors_learn_adds_up() {
+        let learned = |collectors: usize| {
+            let mut all: Vec<TraceCollector> = (0..collectors).map(|_| TraceCollector::default()).collect();
+            let mut correlator = Correlator::new(CorrelatorLimits::default());
+            let mut calls = Vec::new();
+            for trace_id in 1..=60 {
+                observe(&mut all[trace_id as usize % collectors], trace_id);
+                for collector in &mut all {
+                    collector.advance(trace_id as i64 * 1_000 - 5_000);
+                    collector.take_evidence().iter().for_each(|evidence| correlator.absorb(evidence));
+                    calls.extend(collector.take_edge_calls());
+                }
+            }
+            calls.sort_by_key(|call| call.end_ms);
+            // By name, since symbols are numbered as they come.
+            let name = |symbol: &Symbol| correlator.symbols.name(*symbol).to_owned();
+            let buckets = correlator.recent.iter().map(|(bucket, stats)| {
+                let transitions = stats.transitions.iter();
+                let transitions: BTreeMap<_, f32> =
+                    transitions.map(|((a, b, c), count)| ((name(a), name(b), name(c)), *count)).collect();
+                let edges: Vec<_> =
+                    stats.edges.values().map(|gaps| (gaps.count(), gaps.quantile(0.5))).collect();
+                (*bucket, transitions, edges)
+            });
+            let services: BTreeSet<String> = correlator.services.iter().map(name).collect();
+            let edges: Vec<(String, String)> =
+                correlator.graph().edges().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+            (buckets.collect::<Vec<_>>(), services, edges, calls)
+        };
+        let one = learned(1);
+        assert_eq!(one.2, [("web".to_owned(), "cart".to_owned())]);
+        assert!(one.3.len() > 30 && one.3.iter().all(|call| call.caller == "web" && call.callee == "cart"));
+        assert_eq!(learned(4), one);
+    }
+
+    #[test]
+    fn limits_hold_and_are_counted() {
+        let limits = CollectorLimits { open_traces: 4, symbols: 64, bucket_keys: 1 };
+        let mut collector = TraceCollector::new(limits);
+        (1..=40).for_each(|trace_id| observe(&mut collector, trace_id));
+        let dropped = collector.dropped();
+        assert!(dropped.early_traces > 0 && dropped.keys > 0, "{dropped:?}");
+        assert_eq!(dropped.edge_calls, 0);
+    }
+}

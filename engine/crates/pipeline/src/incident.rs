@@ -1,0 +1,232 @@
+//! The incident stage: findings in their recorded order in, incidents and alerts out. And its task.
+
+use std::collections::BTreeMap;
+
+use correlate::{Correlator, CorrelatorLimits, Grouper};
+use model::{Alert, Anomaly, Incident, Output, SourceRecord, StateSection};
+
+use crate::alert::AlertStage;
+use crate::events;
+use crate::settings::AnalysisSettings;
+use crate::state::{self, InvalidState};
+use crate::task::{PartitionTask, TaskStatus};
+use crate::watermark::SourceWatermarks;
+use crate::wire::{self, Finding, Incoming};
+
+const ORDER: &str = "order";
+const CORRELATOR: &str = "correlator";
+const GROUPER: &str = "grouper";
+const ALERTS: &str = "alerts";
+
+/// What the engine has to say, in its order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Conclusion {
+    Anomaly(Anomaly),
+    Incident(Incident),
+    Alert(Alert),
+}
+
+pub struct IncidentStage {
+    correlator: Correlator,
+    grouper: Grouper,
+    alerts: AlertStage,
+}
+
+impl Default for IncidentStage {
+    fn default() -> Self {
+        Self {
+            correlator: Correlator::new(CorrelatorLimits::default()),
+            grouper: Grouper::default(),
+            alerts: AlertStage::default(),
+        }
+    }
+}
+
+impl IncidentStage {
+    /// Edges of the service graph that are known beforehand.
+    pub fn set_edges(&mut self, edges: &[(String, String)]) {
+        self.correlator.set_edges(edges);
+    }
+
+    pub fn on_finding(&mut self, finding: Finding, out: &mut Vec<Conclusion>) {
+        match finding {
+            Finding::Service(name) => self.correlator.observe_service(&name),
+            Finding::Point { service, metric, time_ms, value } => {
+                self.correlator.observe_point(time_ms, &service, &metric, value);
+            }
+            Finding::Normal { series, .. } => self.grouper.normal(series),
+            Finding::Anomaly(anomaly) => {
+                let incidents = self.grouper.observe(&anomaly, &self.correlator);
+                self.tell(incidents, out);
+            }
+            Finding::Change(change) => self.correlator.observe_change(change),
+            Finding::Traces(evidence) => self.correlator.absorb(&evidence),
+        }
+    }
+
+    /// Event time has reached `watermark_ms`.
+    pub fn advance(&mut self, watermark_ms: i64, out: &mut Vec<Conclusion>) {
+        self.correlator.advance(watermark_ms);
+        let incidents = self.grouper.advance(watermark_ms, &self.correlator);
+        self.tell(incidents, out);
+    }
+
+    /// Opens an incident by hand, as somebody who asks what is wrong since `trigger_ms`.
+    pub fn open_at(&mut self, trigger_ms: i64, now_ms: i64, out: &mut Vec<Conclusion>) {
+        let incident = self.grouper.open_at(trigger_ms, now_ms, &self.correlator);
+        self.tell(incident.into_iter().collect(), out);
+    }
+
+    /// Everything is read: what is known by `now_ms` is said.
+    pub fn finish(&mut self, now_ms: i64, out: &mut Vec<Conclusion>) {
+        self.correlator.advance(now_ms);
+        let incidents = self.grouper.rank_open(now_ms, &self.correlator);
+        self.tell(incidents, out);
+    }
+
+    fn tell(&mut self, incidents: Vec<Incident>, out: &mut Vec<Conclusion>) {
+        for incident in incidents {
+            let alert = self.alerts.on_incident(&incident);
+            out.push(Conclusion::Incident(incident));
+            out.extend(alert.map(Conclusion::Alert));
+        }
+    }
+
+    fn snapshot(&self) -> Vec<StateSection> {
+        vec![
+            StateSection { name: CORRELATOR.to_owned(), bytes: state::encode(&self.correlator) },
+            // Incidents leave out fields that they do not have, which only a format with names can tell.
+            StateSection {
+                name: GROUPER.to_owned(),
+                bytes: serde_json::to_vec(&self.grouper).expect("plain data, and memory does not fail"),
+            },
+            StateSection { name: ALERTS.to_owned(), bytes: state::encode(&self.alerts) },
+        ]
+    }
+
+    fn restore(&mut self, sections: &[StateSection]) -> Result<(), InvalidState> {
+        self.correlator.restore(state::section(sections, CORRELATOR)?);
+        let grouper = serde_json::from_slice(state::bytes_of(sections, GROUPER)?);
+        self.grouper.restore(grouper.map_err(|error| InvalidState::new(GROUPER, error))?);
+        self.alerts = state::section(sections, ALERTS)?;
+        Ok(())
+    }
+}
+
+/// Findings of this age when they were written are those of somebody who has much to catch up with.
+const OLD_MS: i64 = 120_000;
+/// Findings that wait for their turn, at the most.
+const WAITING_MAX: usize = 500_000;
+
+/// The task of a partition of `findings`.
+///
+/// As long as the engine is there when things happen, findings are taken as they come: nobody is woken later because one source
+/// is slow. After an outage, though, the stages before run through hours in seconds, and what one has found may be far ahead of
+/// what another has; so findings that were old when they were written wait until event time has come to them, and are taken in its
+/// order. Both is told from the record alone, so a replay does the same.
+pub struct IncidentTask {
+    /// Findings come up to this much after the watermark has passed the time before them.
+    allowed_lateness_ms: i64,
+    step_ms: i64,
+    watermarks: SourceWatermarks,
+    stage: IncidentStage,
+    /// By time, then by arrival.
+    waiting: BTreeMap<(i64, u64), Finding>,
+    arrivals: u64,
+    conclusions: Vec<Conclusion>,
+}
+
+impl IncidentTask {
+    /// `sources` are the partitions that findings come from.
+    pub fn new(settings: &AnalysisSettings, sources: &[String]) -> Self {
+        Self {
+            allowed_lateness_ms: settings.allowed_lateness.ms(),
+            step_ms: settings.step.ms(),
+            watermarks: SourceWatermarks::expecting(sources),
+            stage: IncidentStage::default(),
+            waiting: BTreeMap::new(),
+            arrivals: 0,
+            conclusions: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, finding: Finding, written_ms: Option<i64>) {
+        let reached_ms = self.watermarks.current_ms().unwrap_or(i64::MIN);
+        let due_ms = reached_ms.saturating_add(self.allowed_lateness_ms).saturating_add(self.step_ms);
+        let is_old =
+            |time_ms: i64| written_ms.is_none_or(|written_ms| written_ms.saturating_sub(time_ms) > OLD_MS);
+        match finding.time_ms() {
+            Some(time_ms) if time_ms > due_ms && is_old(time_ms) => {
+                self.waiting.insert((time_ms, self.arrivals), finding);
+                self.arrivals += 1;
+                if self.waiting.len() > WAITING_MAX
+                    && let Some((_, first)) = self.waiting.pop_first()
+                {
+                    self.stage.on_finding(first, &mut self.conclusions);
+                }
+            }
+            _ => self.stage.on_finding(finding, &mut self.conclusions),
+        }
+    }
+
+    /// Takes what waited for this time.
+    fn release(&mut self, until_ms: i64) {
+        while let Some(entry) = self.waiting.first_entry()
+            && entry.key().0 <= until_ms
+        {
+            self.stage.on_finding(entry.remove(), &mut self.conclusions);
+        }
+    }
+
+    fn advance(&mut self, watermark_ms: i64) {
+        // As they would have come: those that moved the watermark before it moves, those that wait for its next move after.
+        let reached_ms = watermark_ms.saturating_add(self.allowed_lateness_ms);
+        self.release(reached_ms);
+        self.stage.advance(watermark_ms, &mut self.conclusions);
+        self.release(reached_ms.saturating_add(self.step_ms));
+    }
+}
+
+impl PartitionTask for IncidentTask {
+    fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>) {
+        let findings = match wire::read(record) {
+            Ok(Incoming::Findings(findings)) => findings,
+            Ok(_) => {
+                let reason = "this kind of record does not belong here";
+                return out.push(codec::dead_letter::unreadable(record, reason));
+            }
+            Err(reason) => return out.push(codec::dead_letter::unreadable(record, &reason)),
+        };
+        for finding in findings.findings {
+            self.take(finding, record.timestamp_ms);
+        }
+        if let Some(watermark_ms) =
+            findings.watermark.and_then(|watermark| self.watermarks.observe(&watermark, record.timestamp_ms))
+        {
+            self.advance(watermark_ms);
+        }
+        out.extend(self.conclusions.drain(..).map(|conclusion| events::output(&conclusion)));
+    }
+
+    fn status(&self) -> TaskStatus {
+        TaskStatus { watermark_ms: self.watermarks.current_ms(), ..TaskStatus::default() }
+    }
+
+    fn snapshot(&self) -> Vec<StateSection> {
+        let mut sections = self.stage.snapshot();
+        let bytes = state::encode(&(&self.watermarks, &self.waiting, self.arrivals));
+        sections.push(StateSection { name: ORDER.to_owned(), bytes });
+        sections
+    }
+
+    fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
+        let watermarks;
+        (watermarks, self.waiting, self.arrivals) = state::section(sections, ORDER)?;
+        self.watermarks.restore(watermarks);
+        self.stage.restore(sections)?;
+        Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests;

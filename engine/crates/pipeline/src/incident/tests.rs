@@ -1,0 +1,122 @@
+use model::{Labels, OutputTopic, Severity};
+
+use super::*;
+use crate::routing::{Partitions, Router};
+use crate::wire::{Findings, SourceWatermark};
+
+const STEP_MS: i64 = 10_000;
+const START_MS: i64 = 1_700_000_000_000;
+
+fn anomaly(metric: &str, time_ms: i64) -> Finding {
+    Finding::Anomaly(Anomaly {
+        id: format!("{metric}/{time_ms}"),
+        labels: Labels::of("cart", metric),
+        service: "cart".to_owned(),
+        metric: metric.to_owned(),
+        detector: "ewma".to_owned(),
+        time_ms,
+        value: 9.0,
+        expected: 1.0,
+        lower: 0.0,
+        upper: 2.0,
+        anomaly_score: 0.7,
+        severity: Severity::Warning,
+    })
+}
+
+/// What two sources find in nine minutes, of which the third is bad: a record for each step of each.
+fn found(source: usize) -> Vec<Findings> {
+    let metric = ["cpu", "queue"][source];
+    let step = |step: i64| {
+        let time_ms = START_MS + step * STEP_MS;
+        let mut findings = vec![Finding::Point {
+            service: "cart".to_owned(),
+            metric: metric.to_owned(),
+            time_ms,
+            value: step as f64,
+        }];
+        if (12..18).contains(&step) {
+            findings.push(anomaly(metric, time_ms));
+        }
+        let watermark = SourceWatermark { source: metric.to_owned(), watermark_ms: Some(time_ms - STEP_MS) };
+        Findings { findings, watermark: Some(watermark) }
+    };
+    (0..55).map(step).collect()
+}
+
+fn task() -> IncidentTask {
+    IncidentTask::new(&AnalysisSettings::default(), &["cpu", "queue"].map(str::to_owned))
+}
+
+fn give(task: &mut IncidentTask, findings: &Findings, written_ms: Option<i64>) -> Vec<Output> {
+    let record = wire::findings(&Router::new("acme", Partitions::ONE), findings);
+    let headers: Vec<(&str, &[u8])> =
+        record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    let mut out = Vec::new();
+    let record = SourceRecord {
+        topic: "findings",
+        partition: 0,
+        offset: 0,
+        timestamp_ms: written_ms,
+        key: None,
+        headers: &headers,
+        payload: &record.payload,
+    };
+    task.on_record(record, &mut out);
+    out
+}
+
+fn said<'a>(order: impl Iterator<Item = &'a Findings>, written_ms: impl Fn(&Findings) -> i64) -> Vec<Output> {
+    let mut task = task();
+    order.flat_map(|findings| give(&mut task, findings, Some(written_ms(findings)))).collect()
+}
+
+fn time_ms(findings: &Findings) -> i64 {
+    findings.findings[0].time_ms().expect("a point")
+}
+
+#[test]
+fn after_an_outage_all_is_said_as_if_one_had_been_there() {
+    let (a, b) = (found(0), found(1));
+    let live = said(a.iter().zip(&b).flat_map(|(a, b)| [a, b]), time_ms);
+    assert!(live.iter().any(|output| output.topic == OutputTopic::Alerts));
+    // One source is all read before the other.
+    let long_after = |_: &Findings| START_MS + 86_400_000;
+    assert_eq!(said(a.iter().chain(&b), long_after), live);
+    assert_eq!(said(b[..20].iter().chain(&a).chain(&b[20..]), long_after), live);
+}
+
+#[test]
+fn nobody_is_woken_later_because_one_source_is_slow() {
+    let (a, b) = (found(0), found(1));
+    let mut task = task();
+    give(&mut task, &b[0], Some(time_ms(&b[0])));
+    let opened = a.iter().find(|findings| {
+        // Two series of the fast source, so that it can open an incident by itself.
+        let mut both = (*findings).clone();
+        if findings.findings.len() > 1 {
+            both.findings.push(anomaly("disk", time_ms(findings)));
+        }
+        let out = give(&mut task, &both, Some(time_ms(findings)));
+        out.iter().any(|output| output.topic == OutputTopic::Alerts)
+    });
+    assert_eq!(opened.map(time_ms), Some(START_MS + 13 * STEP_MS), "at the second bad point");
+}
+
+#[test]
+fn what_waits_is_in_the_snapshot() {
+    let (a, b) = (found(0), found(1));
+    let mut whole = task();
+    let mut out = Vec::new();
+    a.iter().chain(&b).for_each(|findings| out.extend(give(&mut whole, findings, None)));
+    let mut resumed = task();
+    let mut again = Vec::new();
+    for findings in a.iter().chain(&b) {
+        again.extend(give(&mut resumed, findings, None));
+        let mut next = task();
+        next.restore(&resumed.snapshot()).expect("a snapshot can be taken up");
+        resumed = next;
+    }
+    assert_eq!(again, out);
+    assert!(!out.is_empty());
+}

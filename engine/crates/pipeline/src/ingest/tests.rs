@@ -1,0 +1,182 @@
+use model::{EventBatchBuilder, EventRow, MetricKind, SampleRow};
+
+use super::*;
+use crate::routing::Partitions;
+use crate::wire::Incoming;
+
+const PARTITIONS: Partitions = Partitions { samples: 4, spans: 2, findings: 1 };
+
+/// Gives the telemetry that it was made with.
+struct Given(Vec<Telemetry>);
+
+impl Decoder for Given {
+    fn decode(&mut self, _record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), codec::Rejected> {
+        out.append(&mut self.0);
+        Ok(())
+    }
+
+    fn dropped(&self) -> codec::Dropped {
+        codec::Dropped::default()
+    }
+}
+
+fn record<'a>(payload: &'a [u8], headers: &'a [(&'a str, &'a [u8])]) -> SourceRecord<'a> {
+    SourceRecord {
+        timestamp_ms: None,
+        topic: "otlp_metrics",
+        partition: 3,
+        offset: 42,
+        key: Some(b"k"),
+        headers,
+        payload,
+    }
+}
+
+fn task(decoder: Box<dyn Decoder>) -> IngestTask {
+    let router = Router::new("acme", PARTITIONS);
+    IngestTask::new("otlp_metrics/3", decoder, router, &AnalysisSettings::default())
+}
+
+/// What becomes of telemetry: topic, partition and content of each record.
+fn routed(telemetry: Vec<Telemetry>) -> Vec<(OutputTopic, i32, Incoming)> {
+    let mut out = Vec::new();
+    task(Box::new(Given(telemetry))).on_record(record(b"", &[]), &mut out);
+    let read = |output: Output| {
+        assert_eq!(output.key, b"acme");
+        let headers: Vec<(&str, &[u8])> =
+            output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        let incoming = wire::read(record(&output.payload, &headers)).expect("what a stage wrote");
+        (output.topic, output.partition.expect("stages know partitions"), incoming)
+    };
+    out.into_iter().map(read).collect()
+}
+
+fn samples(rows: &[(&str, i64)]) -> Telemetry {
+    let mut builder = SampleBatchBuilder::default();
+    for (service, time_ms) in rows {
+        let labels = model::Labels::of(service, "cpu").canonical();
+        let kind = MetricKind::Gauge;
+        builder.push(&SampleRow { labels: &labels, kind, time_ms: *time_ms, start_ms: None, value: 0.5 });
+    }
+    Telemetry::Samples(builder.finish())
+}
+
+#[test]
+fn every_row_goes_to_its_entity_with_watermarks_between() {
+    let services = ["cart", "email", "ads", "web", "store"];
+    let rows: Vec<(&str, i64)> =
+        [1_000, 2_000, 20_000].iter().flat_map(|ms| services.map(|service| (service, *ms))).collect();
+    let router = Router::new("acme", PARTITIONS);
+    let mut watermarks = vec![i64::MIN; 4];
+    let mut seen = Vec::new();
+    for (topic, partition, incoming) in routed(vec![samples(&rows)]) {
+        match incoming {
+            Incoming::Watermark(watermark) if topic == OutputTopic::Samples => {
+                assert_eq!(watermark.source, "otlp_metrics/3");
+                watermarks[partition as usize] = watermark.watermark_ms.expect("not idle");
+            }
+            Incoming::Telemetry(Telemetry::Samples(batch)) => batch.rows().for_each(|row| {
+                assert_eq!(router.series(row.labels), partition);
+                let due_ms = if row.time_ms < 20_000 { -10_000 } else { 10_000 };
+                assert_eq!(watermarks[partition as usize], due_ms, "of what came before the row");
+                seen.push((model::Labels::parse(row.labels).service().to_owned(), row.time_ms));
+            }),
+            other => assert!(matches!(other, Incoming::Watermark(_)) && topic == OutputTopic::Spans),
+        }
+    }
+    let mut wanted: Vec<(String, i64)> =
+        rows.iter().map(|(service, ms)| ((*service).to_owned(), *ms)).collect();
+    (seen.sort(), wanted.sort()).0;
+    assert_eq!(seen, wanted);
+}
+
+#[test]
+fn spans_go_to_their_trace_and_are_counted_at_their_entity() {
+    let mut builder = SpanBatchBuilder::default();
+    for trace_id in 1..=20 {
+        let (span_id, parent, kind, error) = (7, Some(3), 0, false);
+        let (start_us, duration_us, service, operation) = (5_000_000, 1_000, "cart", "buy");
+        builder.push(&SpanRow {
+            start_us,
+            duration_us,
+            trace_id,
+            span_id,
+            parent,
+            service,
+            operation,
+            kind,
+            error,
+        });
+    }
+    let router = Router::new("acme", PARTITIONS);
+    let (mut by_trace, mut by_entity) = (0, 0);
+    for (topic, partition, incoming) in routed(vec![Telemetry::Spans(builder.finish())]) {
+        let Incoming::Telemetry(Telemetry::Spans(batch)) = incoming else { continue };
+        for row in batch.rows() {
+            if topic == OutputTopic::Spans {
+                assert_eq!((router.trace(row.trace_id), row.span_id), (partition, 7));
+                by_trace += 1;
+            } else {
+                assert_eq!((router.entity("cart"), row.span_id, row.duration_us), (partition, 0, 1_000));
+                by_entity += 1;
+            }
+        }
+    }
+    assert_eq!((by_trace, by_entity), (20, 20));
+}
+
+#[test]
+fn events_are_findings_that_nobody_waits_for() {
+    let mut builder = EventBatchBuilder::default();
+    let (service, kind, id, summary, source) = ("cart", "deploy", "1", "cart 1.2", "ci");
+    builder.push(&EventRow { time_ms: 5, service, kind, id, summary, source });
+    let out = routed(vec![Telemetry::Events(builder.finish())]);
+    let [(OutputTopic::Findings, 0, Incoming::Findings(findings))] = out.as_slice() else {
+        panic!("{out:?}")
+    };
+    assert!(matches!(&findings.findings[..], [Finding::Change(change)] if change.summary == "cart 1.2"));
+    assert_eq!(findings.watermark, None);
+}
+
+#[test]
+fn a_record_in_which_time_runs_on_and_on_is_bounded() {
+    let rows: Vec<(&str, i64)> = (0..10_000).map(|i| ("cart", i * 10_000)).collect();
+    let out = routed(vec![samples(&rows)]);
+    assert!(out.len() < MOVES_MAX * 8, "{}", out.len());
+    let last = out.iter().rev().find_map(|(_, _, incoming)| match incoming {
+        Incoming::Watermark(watermark) => watermark.watermark_ms,
+        _ => None,
+    });
+    assert_eq!(last, Some(99_980_000), "the watermark arrives all the same");
+}
+
+#[test]
+fn an_idle_partition_says_so_and_comes_back() {
+    let mut task = task(Box::new(Given(vec![samples(&[("cart", 7_000)])])));
+    let mut out = Vec::new();
+    task.on_record(record(b"", &[]), &mut out);
+    out.clear();
+    task.on_idle(&mut out);
+    assert_eq!(out.len(), 6, "everybody hears of it");
+    assert!(out.iter().all(|output| output.payload.ends_with(b"null}")));
+    out.clear();
+    task.on_record(record(b"", &[]), &mut out);
+    assert_eq!(out.len(), 6);
+    assert!(out.iter().all(|output| output.payload.ends_with(b":0}")));
+}
+
+#[test]
+fn what_cannot_be_decoded_goes_to_the_dead_letters_with_its_place_and_reason() {
+    let decoder = codec::decoder("metrics", "otlp_proto", codec::Limits::default()).unwrap();
+    let mut out = Vec::new();
+    task(decoder).on_record(record(b"\xff not protobuf", &[("trace", b"1")]), &mut out);
+    assert_eq!((out.len(), out[0].topic), (1, OutputTopic::DeadLetter));
+    assert_eq!(out[0].payload, b"\xff not protobuf");
+    let header =
+        |name: &str| out[0].headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_slice());
+    assert_eq!(header("foreshock-topic"), Some(&b"otlp_metrics"[..]));
+    assert_eq!(header("foreshock-partition"), Some(&b"3"[..]));
+    assert_eq!(header("foreshock-offset"), Some(&b"42"[..]));
+    assert_eq!(header("trace"), Some(&b"1"[..]));
+    assert!(header("foreshock-reason").is_some_and(|reason| !reason.is_empty()));
+}

@@ -1,0 +1,182 @@
+//! What many series cost: nanoseconds a point, bytes of state, the pause for a snapshot, and the time of a recovery.
+//!
+//! `cargo run --release -p foreshock-worker --example scale -- SERIES PARTITIONS ROUNDS DETECTOR FOLDER`
+//!
+//! Each round is a point of every series, ten seconds after the last. Snapshots are stored in FOLDER, which is emptied before.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use checkpoint::{Snapshot, SnapshotName};
+use codec::ipc;
+use model::{Labels, MetricKind, Output, SampleBatchBuilder, SampleRow, SourceRecord, Telemetry};
+use pipeline::settings::{AnalysisSettings, DetectorSettings};
+use pipeline::{PartitionTask, Partitions, Router, SeriesStage, SeriesTask};
+
+const GROUP: &str = "scale";
+const TOPIC: &str = "samples";
+/// Points in a record.
+const RECORD_ROWS: usize = 1_000;
+const START_MS: i64 = 1_767_600_000_000;
+const ROUND_MS: i64 = 10_000;
+
+/// splitmix64
+fn mixed(seed: u64) -> u64 {
+    let seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let seed = (seed ^ (seed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    seed ^ (seed >> 31)
+}
+
+/// A daily wave with noise.
+fn value(series: usize, round: u64) -> f64 {
+    let noise = mixed(round ^ ((series as u64) << 20)) as f64 / u64::MAX as f64;
+    let phase = round as f64 / 8_640.0 * std::f64::consts::TAU + series as f64;
+    100.0 + 20.0 * phase.sin() + 5.0 * noise
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    status.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or_default() * 4_096
+}
+
+fn task(
+    detectors: &[DetectorSettings],
+    partitions: usize,
+    partition: usize,
+) -> Result<SeriesTask, Box<dyn Error>> {
+    let router =
+        Router::new("default", Partitions { samples: i32::try_from(partitions)?, ..Partitions::ONE });
+    let stage = SeriesStage::new(&AnalysisSettings::default(), detectors)?;
+    Ok(SeriesTask::new(&format!("{TOPIC}/{partition}"), router, &[], "spans", stage))
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |text| text.parse());
+    let (series, partitions, rounds) = (number(0, 100_000)?, number(1, 8)?, number(2, 60)?);
+    let kind = arguments.get(3).map_or("ensemble", String::as_str);
+    let folder = arguments
+        .get(4)
+        .cloned()
+        .unwrap_or_else(|| std::env::temp_dir().join("foreshock-scale").display().to_string());
+    let _ = std::fs::remove_dir_all(&folder);
+    let store = checkpoint::open(&folder, &std::collections::BTreeMap::new())?;
+    let detectors: Vec<DetectorSettings> = vec![DetectorSettings {
+        name: None,
+        kind: kind.to_owned(),
+        matchers: Vec::new(),
+        parameters: serde_json::Map::new(),
+    }];
+
+    let labels: Vec<String> = (0..series)
+        .map(|i| Labels::of(&format!("service-{}", i / 100), &format!("metric_{}", i % 100)).canonical())
+        .collect();
+    let mut of_partition = vec![Vec::new(); partitions];
+    (0..series).for_each(|i| of_partition[i % partitions].push(i));
+    let before_bytes = resident_bytes();
+    let mut tasks = (0..partitions)
+        .map(|partition| task(&detectors, partitions, partition))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut out: Vec<Output> = Vec::new();
+    let mut offsets = vec![0_i64; partitions];
+    let mut busy = Duration::ZERO;
+    for round in 0..rounds {
+        for (partition, task) in tasks.iter_mut().enumerate() {
+            for rows in of_partition[partition].chunks(RECORD_ROWS) {
+                let mut builder = SampleBatchBuilder::default();
+                for &row in rows {
+                    let (kind, start_ms) = (MetricKind::Gauge, None);
+                    let time_ms = START_MS + round as i64 * ROUND_MS;
+                    let value = value(row, round as u64);
+                    builder.push(&SampleRow { labels: &labels[row], kind, time_ms, start_ms, value });
+                }
+                let telemetry = Telemetry::Samples(builder.finish());
+                let payload = ipc::to_bytes(&telemetry);
+                let headers: &[(&str, &[u8])] = &[(ipc::KIND_HEADER, telemetry.kind().as_bytes())];
+                let (offset, key) = (offsets[partition], None);
+                offsets[partition] += 1;
+                let record = SourceRecord {
+                    timestamp_ms: None,
+                    topic: TOPIC,
+                    partition: partition as i32,
+                    offset,
+                    key,
+                    headers,
+                    payload: &payload,
+                };
+                let began = Instant::now();
+                task.on_record(record, &mut out);
+                busy += began.elapsed();
+                out.clear();
+            }
+        }
+    }
+    let points = (series * rounds) as f64;
+    println!("{series} series in {partitions} partitions, {rounds} rounds, {kind}");
+    println!(
+        "judging          {:8.0} ns a point, with decoding of Arrow and findings",
+        busy.as_nanos() as f64 / points
+    );
+    println!(
+        "memory           {:8.0} bytes a series",
+        (resident_bytes() - before_bytes) as f64 / series as f64
+    );
+
+    let (mut pauses, mut stored_bytes, mut storing) = (Vec::new(), 0, Duration::ZERO);
+    let mut names = Vec::new();
+    for (partition, task) in tasks.iter().enumerate() {
+        let began = Instant::now();
+        let sections = task.snapshot();
+        pauses.push(began.elapsed());
+        let offset = offsets[partition];
+        let snapshot = Snapshot {
+            topic: TOPIC.to_owned(),
+            partition: partition as i32,
+            offset,
+            config_digest: 0,
+            sections,
+        };
+        let name = SnapshotName::new(GROUP, TOPIC, partition as i32, offset, 1)?;
+        let began = Instant::now();
+        let bytes = snapshot.to_bytes();
+        store.put(&name.to_string(), &bytes)?;
+        storing += began.elapsed();
+        stored_bytes += bytes.len();
+        names.push((partition, name.to_string()));
+    }
+    pauses.sort_unstable();
+    println!("snapshot         {:8.0} bytes a series", stored_bytes as f64 / series as f64);
+    println!(
+        "pause            {:8.0} ms for one partition (median), {:.0} ms at most",
+        milliseconds(pauses[pauses.len() / 2]),
+        milliseconds(pauses[pauses.len() - 1])
+    );
+    println!("storing          {:8.1} s for all, beside the reading", storing.as_secs_f64());
+
+    drop(tasks);
+    let began = Instant::now();
+    let (first, second) = names.split_at(names.len() / 2);
+    let restore = |names: &[(usize, String)]| {
+        let restore_one = |(partition, name): &(usize, String)| {
+            let snapshot = Snapshot::from_bytes(&store.get(name)?)?;
+            let mut task = task(&detectors, partitions, *partition)?;
+            task.restore(&snapshot.sections)?;
+            Ok::<_, Box<dyn Error>>(task)
+        };
+        names.iter().map(restore_one).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+    };
+    let (first, second) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| restore(second));
+        (restore(first), other.join())
+    });
+    let restored = first?.len() + second.map_err(|_| "a thread panicked")??.len();
+    let took_s = began.elapsed().as_secs_f64();
+    println!("recovery         {took_s:8.1} s for {restored} partitions on two threads");
+    std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
