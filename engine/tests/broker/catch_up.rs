@@ -12,7 +12,7 @@ use super::{PATIENCE, Rig, brokers, wait_until};
 
 const START_MS: i64 = 1_767_600_000_000;
 
-fn write(rig: &Rig, messages: &[Message]) {
+pub(super) fn write(rig: &Rig, messages: &[Message]) {
     let writer = TopicWriter::new(&kafka::ConnectionSettings::new(brokers())).expect("a producer");
     for message in messages {
         let topic = rig.topic(foreshock::demo::signal_text(message.signal));

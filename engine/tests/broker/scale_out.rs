@@ -2,12 +2,11 @@
 
 use std::process::{Child, Command};
 
-use kafka::{TopicWriter, WriteRecord};
 use shop::Scenario;
 
-use super::catch_up::alerts;
+use super::catch_up::{alerts, write};
 use super::killed::{committed, configure};
-use super::{PATIENCE, Rig, brokers, foreshock, wait_until};
+use super::{Rig, foreshock, wait_until};
 
 const START_MS: i64 = 1_767_600_000_000;
 
@@ -54,19 +53,7 @@ fn run(processes: usize) -> Vec<(String, String, i64, Option<i64>)> {
         let owned: Vec<u64> = (0..processes).map(|which| partitions(&rig, which)).collect();
         owned.iter().sum::<u64>() == all && owned.iter().all(|owned| *owned > 0)
     });
-    let writer = TopicWriter::new(&kafka::ConnectionSettings::new(brokers())).expect("a producer");
-    for message in &messages {
-        let topic = rig.topic(foreshock::demo::signal_text(message.signal));
-        let record = WriteRecord {
-            topic: &topic,
-            headers: &message.headers,
-            payload: &message.payload,
-            timestamp_ms: Some(message.time_ms),
-            ..WriteRecord::default()
-        };
-        writer.write(record).expect("written");
-    }
-    writer.flush(PATIENCE).expect("written");
+    write(&rig, &messages);
     let alerts = alerts(&rig, scenario.end_ms);
     assert!(committed(&rig.topic("dead-letter")).is_empty());
     alerts
