@@ -136,7 +136,8 @@ pub enum Start {
 pub struct SourceConfig {
     pub topic: String,
     pub signal: Signal,
-    pub encoding: Encoding,
+    /// One that the list of decoders has for the signal.
+    pub encoding: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -148,13 +149,6 @@ pub enum Signal {
     Events,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    OtlpProto,
-    CloudEvents,
-}
-
 impl Signal {
     /// As in the list of decoders.
     pub fn as_str(self) -> &'static str {
@@ -163,16 +157,6 @@ impl Signal {
             Self::Logs => "logs",
             Self::Spans => "spans",
             Self::Events => "events",
-        }
-    }
-}
-
-impl Encoding {
-    /// As in the list of decoders.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OtlpProto => "otlp_proto",
-            Self::CloudEvents => "cloud_events",
         }
     }
 }
@@ -242,16 +226,19 @@ impl Stage {
 
 impl Default for Config {
     fn default() -> Self {
-        let source =
-            |topic: &str, signal, encoding| SourceConfig { topic: topic.to_owned(), signal, encoding };
+        let source = |topic: &str, signal, encoding: &str| SourceConfig {
+            topic: topic.to_owned(),
+            signal,
+            encoding: encoding.to_owned(),
+        };
         Self {
             tenant: "default".to_owned(),
             kafka: KafkaConfig::default(),
             sources: vec![
-                source("otlp_metrics", Signal::Metrics, Encoding::OtlpProto),
-                source("otlp_logs", Signal::Logs, Encoding::OtlpProto),
-                source("otlp_spans", Signal::Spans, Encoding::OtlpProto),
-                source("events", Signal::Events, Encoding::CloudEvents),
+                source("otlp_metrics", Signal::Metrics, "otlp_proto"),
+                source("otlp_logs", Signal::Logs, "otlp_proto"),
+                source("otlp_spans", Signal::Spans, "otlp_proto"),
+                source("events", Signal::Events, "cloud_events"),
             ],
             topics: TopicsConfig::default(),
             analysis: AnalysisSettings::default(),
@@ -348,12 +335,15 @@ impl Config {
             if !seen.insert(source.topic.as_str()) {
                 return Err(format!("sources: topic {} is named twice", source.topic));
             }
-            let fits = (source.signal == Signal::Events) == (source.encoding == Encoding::CloudEvents);
-            if !fits {
-                let allowed = if source.signal == Signal::Events { "cloud_events" } else { "otlp_proto" };
+            let of_signal = || codec::DECODERS.iter().filter(|spec| spec.signal == source.signal.as_str());
+            if !of_signal().any(|spec| spec.encoding == source.encoding) {
+                let known: Vec<&str> = of_signal().map(|spec| spec.encoding).collect();
                 return Err(format!(
-                    "sources: topic {}: this signal is read with encoding {allowed}",
-                    source.topic
+                    "sources: topic {}: no decoder reads {} as {:?}; there are {}",
+                    source.topic,
+                    source.signal.as_str(),
+                    source.encoding,
+                    known.join(", ")
                 ));
             }
         }
@@ -510,6 +500,18 @@ mod tests {
         let message = parse("# ${ABSENT}\nkafka:\n  brokers: ${ABSENT}\n").unwrap_err();
         assert!(message.contains("line 3") && message.contains("ABSENT"), "{message}");
         assert_eq!(parse("tenant: $${x}\n").unwrap().tenant, "${x}");
+    }
+
+    #[test]
+    fn every_encoding_is_documented() {
+        for spec in codec::DECODERS {
+            let words = DEFAULT_YAML.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            assert!(
+                words.clone().any(|word| word == spec.encoding),
+                "{} is not in default.yaml",
+                spec.encoding
+            );
+        }
     }
 
     #[test]
