@@ -2,7 +2,9 @@
 
 use model::{SourceRecord, Telemetry};
 
-use crate::{cloud_events::CloudEventsDecoder, otlp};
+use crate::cloud_events::CloudEventsDecoder;
+use crate::compression::Decompressing;
+use crate::{json, otlp, prometheus};
 
 /// Turns the records of one topic into batches. Its result depends on the record alone.
 pub trait Decoder: Send {
@@ -23,27 +25,26 @@ pub struct DecoderSpec {
 
 /// Every input format.
 pub const DECODERS: &[DecoderSpec] = &[
-    DecoderSpec {
-        signal: "metrics",
-        encoding: "otlp_proto",
-        build: |limits| Box::new(otlp::MetricsDecoder::new(limits)),
-    },
-    DecoderSpec {
-        signal: "logs",
-        encoding: "otlp_proto",
-        build: |limits| Box::new(otlp::LogsDecoder::new(limits)),
-    },
-    DecoderSpec {
-        signal: "spans",
-        encoding: "otlp_proto",
-        build: |limits| Box::new(otlp::SpansDecoder::new(limits)),
-    },
-    DecoderSpec {
-        signal: "events",
-        encoding: "cloud_events",
-        build: |limits| Box::new(CloudEventsDecoder::new(limits)),
-    },
+    spec("metrics", "otlp_proto", |limits| boxed(limits, otlp::MetricsDecoder::new)),
+    spec("logs", "otlp_proto", |limits| boxed(limits, otlp::LogsDecoder::new)),
+    spec("spans", "otlp_proto", |limits| boxed(limits, otlp::SpansDecoder::new)),
+    spec("metrics", "prometheus_remote_write", |limits| boxed(limits, prometheus::RemoteWriteDecoder::new)),
+    spec("metrics", "json", |limits| boxed(limits, json::MetricsDecoder::new)),
+    spec("events", "cloud_events", |limits| boxed(limits, CloudEventsDecoder::new)),
 ];
+
+const fn spec(
+    signal: &'static str,
+    encoding: &'static str,
+    build: fn(Limits) -> Box<dyn Decoder>,
+) -> DecoderSpec {
+    DecoderSpec { signal, encoding, build }
+}
+
+/// Every format may come compressed.
+fn boxed<D: Decoder + 'static>(limits: Limits, new: fn(Limits) -> D) -> Box<dyn Decoder> {
+    Box::new(Decompressing::new(limits, new(limits)))
+}
 
 /// A new decoder for the signal in the encoding, if there is one in [`DECODERS`].
 pub fn decoder(signal: &str, encoding: &str, limits: Limits) -> Option<Box<dyn Decoder>> {
@@ -75,6 +76,9 @@ impl Limits {
         if bytes > limit { Err(Rejected::PayloadTooLarge { bytes, limit }) } else { Ok(()) }
     }
 }
+
+/// What a decoder remembers between records, at most.
+pub(crate) const MEMORY_BYTES_MAX: usize = 128 << 20;
 
 /// What one record has taken of its limits so far.
 pub(crate) struct Budget {
@@ -112,8 +116,14 @@ pub enum Rejected {
     TooMuchText { limit: usize },
     #[error("an attribute or body nests deeper than {limit} levels")]
     TooDeep { limit: usize },
-    #[error("no OTLP {message} request: {reason}")]
+    #[error("no {message}: {reason}")]
     Protobuf { message: &'static str, reason: String },
+    #[error("no {encoding}: {reason}")]
+    Compression { encoding: &'static str, reason: String },
+    #[error("the payload has more than {limit} bytes once it is decompressed")]
+    DecompressedTooLarge { limit: usize },
+    #[error("no {format}: {reason}")]
+    Format { format: &'static str, reason: String },
     #[error("no JSON: {reason}")]
     Json { reason: String },
     #[error("no CloudEvent of version 1: {reason}")]
@@ -129,6 +139,9 @@ impl Rejected {
             Self::TooMuchText { .. } => "too_much_text",
             Self::TooDeep { .. } => "too_deep",
             Self::Protobuf { .. } => "protobuf",
+            Self::Compression { .. } => "compression",
+            Self::DecompressedTooLarge { .. } => "decompressed_too_large",
+            Self::Format { .. } => "format",
             Self::Json { .. } => "json",
             Self::CloudEvent { .. } => "cloud_event",
         }

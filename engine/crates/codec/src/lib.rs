@@ -6,11 +6,20 @@
 #![forbid(unsafe_code)]
 
 pub mod cloud_events;
+mod compression;
 pub mod dead_letter;
 pub mod decoder;
 pub mod encode;
+mod exponential;
 pub mod ipc;
+pub mod json;
+mod naming;
 pub mod otlp;
+pub mod prometheus;
+mod series;
+mod severity;
+mod time;
+mod wire;
 
 pub use dead_letter::dead_letter;
 pub use decoder::{DECODERS, Decoder, DecoderSpec, Dropped, Limits, Rejected, decoder};

@@ -5,8 +5,12 @@
 
 mod arbitrary;
 mod cloud_events;
+mod equality;
 mod golden;
-mod ordering;
+mod messages;
+mod oracle;
+mod pruned;
+mod rearranged;
 mod round_trip;
 
 use foreshock_codec::{Dropped, Limits, Rejected, decoder};
