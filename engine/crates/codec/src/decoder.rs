@@ -4,7 +4,9 @@ use model::{SourceRecord, Telemetry};
 
 use crate::cloud_events::CloudEventsDecoder;
 use crate::compression::Decompressing;
-use crate::{json, otlp, prometheus};
+use crate::json::JsonDecoder;
+use crate::otlp_json::OtlpJsonDecoder;
+use crate::{changes, influx, jaeger, json, json_logs, otlp, plain, prometheus, zipkin};
 
 /// Turns the records of one topic into batches. Its result depends on the record alone.
 pub trait Decoder: Send {
@@ -23,14 +25,29 @@ pub struct DecoderSpec {
     pub build: fn(Limits) -> Box<dyn Decoder>,
 }
 
-/// Every input format.
+/// Every input format. Each may come compressed, as the header `content-encoding` then says.
 pub const DECODERS: &[DecoderSpec] = &[
     spec("metrics", "otlp_proto", |limits| boxed(limits, otlp::MetricsDecoder::new)),
-    spec("logs", "otlp_proto", |limits| boxed(limits, otlp::LogsDecoder::new)),
-    spec("spans", "otlp_proto", |limits| boxed(limits, otlp::SpansDecoder::new)),
+    spec("metrics", "otlp_json", |limits| boxed(limits, OtlpJsonDecoder::metrics)),
     spec("metrics", "prometheus_remote_write", |limits| boxed(limits, prometheus::RemoteWriteDecoder::new)),
+    spec("metrics", "influx", |limits| boxed(limits, influx::LineDecoder::new)),
     spec("metrics", "json", |limits| boxed(limits, json::MetricsDecoder::new)),
+    spec("logs", "otlp_proto", |limits| boxed(limits, otlp::LogsDecoder::new)),
+    spec("logs", "otlp_json", |limits| boxed(limits, OtlpJsonDecoder::logs)),
+    spec("logs", "ecs_json", |limits| boxed(limits, JsonDecoder::<json_logs::Ecs>::new)),
+    spec("logs", "fluentbit_json", |limits| boxed(limits, JsonDecoder::<json_logs::FluentBit>::new)),
+    spec("logs", "splunk_hec_json", |limits| boxed(limits, JsonDecoder::<json_logs::Splunk>::new)),
+    spec("logs", "plain", |limits| boxed(limits, plain::TextDecoder::new)),
+    spec("spans", "otlp_proto", |limits| boxed(limits, otlp::SpansDecoder::new)),
+    spec("spans", "otlp_json", |limits| boxed(limits, OtlpJsonDecoder::spans)),
+    spec("spans", "zipkin_json", |limits| boxed(limits, JsonDecoder::<zipkin::Zipkin>::new)),
+    spec("spans", "jaeger_proto", |limits| boxed(limits, jaeger::SpansDecoder::new)),
     spec("events", "cloud_events", |limits| boxed(limits, CloudEventsDecoder::new)),
+    spec("events", "cdevents", |limits| boxed(limits, JsonDecoder::<changes::CdEvents>::new)),
+    spec("events", "alertmanager_json", |limits| boxed(limits, JsonDecoder::<changes::Alertmanager>::new)),
+    spec("events", "kubernetes_events_json", |limits| {
+        boxed(limits, JsonDecoder::<changes::KubernetesEvents>::new)
+    }),
 ];
 
 const fn spec(
@@ -41,7 +58,6 @@ const fn spec(
     DecoderSpec { signal, encoding, build }
 }
 
-/// Every format may come compressed.
 fn boxed<D: Decoder + 'static>(limits: Limits, new: fn(Limits) -> D) -> Box<dyn Decoder> {
     Box::new(Decompressing::new(limits, new(limits)))
 }
@@ -153,7 +169,7 @@ impl Rejected {
 pub struct Dropped {
     /// The value is infinite or not a number.
     pub non_finite: u64,
-    /// The writer says that there is no value (a gap, a stale series).
+    /// The writer says that there is no value (a gap, a stale series), or gives text where a number would be one.
     pub no_value: u64,
     /// There is no time.
     pub no_time: u64,

@@ -11,14 +11,19 @@ const SERVICE: &[&str] =
     &["service.name", "service_name", "service", "job", "app.kubernetes.io/name", "app", "application"];
 const NAMESPACE: &[&str] = &["service.namespace", "service_namespace"];
 
-/// The service that labels name, with its namespace and `/` before it if they name that too.
+/// The service that labels name, else that of telemetry that names none.
 pub(crate) fn service<'a>(get: impl Fn(&str) -> Option<Cow<'a, str>>) -> Cow<'a, str> {
+    find_service(get).unwrap_or(Cow::Borrowed(UNKNOWN_SERVICE))
+}
+
+/// The service that labels name, with its namespace and `/` before it if they name that too.
+pub(crate) fn find_service<'a>(get: impl Fn(&str) -> Option<Cow<'a, str>>) -> Option<Cow<'a, str>> {
     let first = |names: &[&str]| names.iter().find_map(|name| get(name).filter(|text| !text.is_empty()));
-    match (first(NAMESPACE), first(SERVICE)) {
-        (_, None) => Cow::Borrowed(UNKNOWN_SERVICE),
-        (None, Some(service)) => service,
-        (Some(namespace), Some(service)) => Cow::Owned(format!("{namespace}/{service}")),
-    }
+    let service = first(SERVICE)?;
+    Some(match first(NAMESPACE) {
+        None => service,
+        Some(namespace) => Cow::Owned(format!("{namespace}/{service}")),
+    })
 }
 
 /// A counter if the name ends as Prometheus' counters do, else a gauge.

@@ -274,6 +274,3 @@ impl TimeSeries<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

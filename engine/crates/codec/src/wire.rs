@@ -74,13 +74,6 @@ impl<'a> Field<'a> {
         }
     }
 
-    pub(crate) fn fixed32(&self) -> Result<u32, WireError> {
-        match self.value {
-            Value::Fixed32(value) => Ok(value),
-            _ => Err(self.mismatch()),
-        }
-    }
-
     pub(crate) fn double(&self) -> Result<f64, WireError> {
         self.fixed64().map(f64::from_bits)
     }
@@ -305,7 +298,7 @@ mod tests {
         assert_eq!(read[0].varint(), Ok(150));
         assert_eq!(read[1].fixed64(), Ok(1));
         assert_eq!(read[2].text(), Ok("ab"));
-        assert_eq!(read[3].fixed32(), Ok(2));
+        assert_eq!(read[3], Field { number: 4, value: Value::Fixed32(2) });
         assert_eq!(read[0].bytes(), Err(WireError::Mismatch { field: 1 }));
     }
 

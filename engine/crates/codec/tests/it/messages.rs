@@ -306,3 +306,15 @@ pub fn one_log(body: AnyValue) -> ExportLogsServiceRequest {
     let scope_logs = vec![ScopeLogs { log_records: vec![log], ..Default::default() }];
     ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..Default::default() }] }
 }
+
+pub fn one_span() -> ExportTraceServiceRequest {
+    let span = Span {
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        name: "GET".to_owned(),
+        start_time_unix_nano: 5_000,
+        ..Default::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..Default::default() }];
+    ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }] }
+}

@@ -36,6 +36,8 @@ const SPAN: &[Nested] = &[Nested(9, &ATTRIBUTE, MANY), Nested(15, &[], ONE)];
 pub const TRACE_REQUEST: &[Nested] =
     &[Nested(1, &[RESOURCE, Nested(2, &[Nested(2, SPAN, MANY)], MANY)], MANY)];
 
+pub const WRITE_REQUEST: &[Nested] = &[Nested(1, &[Nested(1, &[], MANY), Nested(2, &[], MANY)], MANY)];
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Arrangement {
     Ascending,
