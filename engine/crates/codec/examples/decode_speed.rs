@@ -1,4 +1,4 @@
-//! How fast OTLP becomes Arrow, on one core, next to prost.
+//! How fast OTLP, remote write and JSON samples become Arrow, on one core, next to prost and `serde_json::Value`.
 //!
 //! `cargo run --release -p foreshock-codec --example decode_speed`
 //!
@@ -39,7 +39,7 @@ fn main() {
         let records = metrics(points_of_a_metric, series);
         let title = format!("metrics, {series} series, {points_of_a_metric} a metric");
         compare(&title, series, &records, "metrics", |limits| Box::new(oracle::MetricsDecoder::new(limits)));
-        messages(&title, series, &records, |payload| {
+        messages(&title, series, &records, "prost, messages", |payload| {
             ExportMetricsServiceRequest::decode(payload)
                 .is_ok_and(|request| !black_box(request).resource_metrics.is_empty())
         });
@@ -48,7 +48,7 @@ fn main() {
     compare("logs, 6 attributes", 20_000, &records, "logs", |limits| {
         Box::new(oracle::LogsDecoder::new(limits))
     });
-    messages("logs, 6 attributes", 20_000, &records, |payload| {
+    messages("logs, 6 attributes", 20_000, &records, "prost, messages", |payload| {
         ExportLogsServiceRequest::decode(payload)
             .is_ok_and(|request| !black_box(request).resource_logs.is_empty())
     });
@@ -56,10 +56,31 @@ fn main() {
     compare("spans, 8 attributes", 20_000, &records, "spans", |limits| {
         Box::new(oracle::SpansDecoder::new(limits))
     });
-    messages("spans, 8 attributes", 20_000, &records, |payload| {
+    messages("spans, 8 attributes", 20_000, &records, "prost, messages", |payload| {
         ExportTraceServiceRequest::decode(payload)
             .is_ok_and(|request| !black_box(request).resource_spans.is_empty())
     });
+    remote_write_and_json();
+}
+
+fn remote_write_and_json() {
+    let title = "remote write 1.0, 10000 series";
+    let records = remote_write(10_000);
+    product(title, 10_000, &records, ("metrics", "prometheus_remote_write"));
+    messages(title, 10_000, &records, "prost, messages", |payload| {
+        let payload = snap::raw::Decoder::new().decompress_vec(payload).expect("a block of Snappy");
+        WriteRequest::decode(payload.as_slice())
+            .is_ok_and(|request| !black_box(request).timeseries.is_empty())
+    });
+    for samples_of_a_record in [1, 1000] {
+        let title = format!("JSON, 6 labels, {samples_of_a_record} a record");
+        let records = json(10_000, samples_of_a_record);
+        product(&title, 10_000, &records, ("metrics", "json"));
+        messages(&title, 10_000, &records, "serde_json::Value", |payload| {
+            let values = serde_json::Deserializer::from_slice(payload).into_iter::<serde_json::Value>();
+            values.map(black_box).all(|value| value.is_ok())
+        });
+    }
 }
 
 fn compare(
@@ -69,16 +90,20 @@ fn compare(
     signal: &str,
     prost: fn(Limits) -> Box<dyn Decoder>,
 ) {
-    let mut decoder = decoder(signal, "otlp_proto", Limits::default()).expect("a decoder of the list");
-    report(title, "foreshock, first", rows, seconds(|| read(decoder.as_mut(), records, rows)));
-    report(title, "foreshock", rows, median(|| read(decoder.as_mut(), records, rows)));
+    product(title, rows, records, (signal, "otlp_proto"));
     let mut decoder = prost(Limits::default());
     report(title, "prost, batches", rows, median(|| read(decoder.as_mut(), records, rows)));
 }
 
-fn messages(title: &str, rows: usize, records: &[Vec<u8>], decode: impl Fn(&[u8]) -> bool) {
+fn product(title: &str, rows: usize, records: &[Vec<u8>], (signal, encoding): (&str, &str)) {
+    let mut decoder = decoder(signal, encoding, Limits::default()).expect("a decoder of the list");
+    report(title, "foreshock, first", rows, seconds(|| read(decoder.as_mut(), records, rows)));
+    report(title, "foreshock", rows, median(|| read(decoder.as_mut(), records, rows)));
+}
+
+fn messages(title: &str, rows: usize, records: &[Vec<u8>], reader: &str, decode: impl Fn(&[u8]) -> bool) {
     let all = || assert!(records.iter().all(|payload| decode(payload)));
-    report(title, "prost, messages", rows, median(all));
+    report(title, reader, rows, median(all));
 }
 
 fn read(decoder: &mut dyn Decoder, records: &[Vec<u8>], rows: usize) {
@@ -220,4 +245,83 @@ fn spans() -> Vec<Vec<u8>> {
         ExportTraceServiceRequest { resource_spans }.encode_to_vec()
     });
     records.collect()
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<WrittenSample>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WrittenSample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
+
+/// The labels of [`attributes`] as Prometheus names them.
+fn labels(row: usize) -> Vec<(String, String)> {
+    let text = |attribute: KeyValue| match attribute.value.and_then(|value| value.value) {
+        Some(any_value::Value::StringValue(text)) => (attribute.key.replace('.', "_"), text),
+        _ => unreachable!("the attributes are text"),
+    };
+    let mut labels: Vec<(String, String)> = attributes(row).into_iter().map(text).collect();
+    labels.sort();
+    labels
+}
+
+fn remote_write(series: usize) -> Vec<Vec<u8>> {
+    let time_series = |row: usize| {
+        let name = ("__name__".to_owned(), format!("http_requests_{}_total", row % 40));
+        let job = ("job".to_owned(), "shop/cart".to_owned());
+        let labels = [name].into_iter().chain(labels(row)).chain([job]);
+        let labels = labels.map(|(name, value)| Label { name, value }).collect();
+        let samples =
+            vec![WrittenSample { value: row as f64 * 0.5, timestamp: (TIME_NS / 1_000_000) as i64 }];
+        TimeSeries { labels, samples }
+    };
+    let rows: Vec<usize> = (0..series).collect();
+    let records = rows.chunks(2000).map(|rows| {
+        let timeseries = rows.iter().map(|row| time_series(*row)).collect();
+        let payload = WriteRequest { timeseries }.encode_to_vec();
+        snap::raw::Encoder::new().compress_vec(&payload).expect("less than 4 GiB")
+    });
+    records.collect()
+}
+
+fn json(series: usize, samples_of_a_record: usize) -> Vec<Vec<u8>> {
+    let line = |row: &usize| {
+        let labels: serde_json::Map<String, serde_json::Value> =
+            labels(*row).into_iter().take(6).map(|(name, value)| (name, value.into())).collect();
+        let sample = serde_json::json!({
+            "timestamp": TIME_NS / 1_000_000,
+            "name": format!("http_requests_{}_total", row % 40),
+            "value": *row as f64 * 0.5,
+            "service": "cart",
+            "labels": labels,
+        });
+        format!("{sample}\n")
+    };
+    let rows: Vec<usize> = (0..series).collect();
+    rows.chunks(samples_of_a_record)
+        .map(|rows| rows.iter().map(line).collect::<String>().into_bytes())
+        .collect()
 }

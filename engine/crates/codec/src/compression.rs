@@ -15,7 +15,7 @@ const SNAPPY_FRAMES: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 /// zstd's largest window up to level 19, 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Decompresses what another decoder then reads.
+/// Decompresses what another decoder then reads, and shortens its reasons.
 pub(crate) struct Decompressing<D> {
     limits: Limits,
     decoder: D,
@@ -31,6 +31,16 @@ impl<D> Decompressing<D> {
 
 impl<D: Decoder> Decoder for Decompressing<D> {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+        self.read(record, out).map_err(Rejected::shortened)
+    }
+
+    fn dropped(&self) -> Dropped {
+        self.decoder.dropped()
+    }
+}
+
+impl<D: Decoder> Decompressing<D> {
+    fn read(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
         let encoding = record.header(HEADER).unwrap_or_default().trim();
         if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") {
             return self.decoder.decode(record, out);
@@ -38,10 +48,6 @@ impl<D: Decoder> Decoder for Decompressing<D> {
         self.limits.check_payload(record.payload)?;
         decompress(encoding, record.payload, self.limits.payload_bytes_max, &mut self.payload)?;
         self.decoder.decode(SourceRecord { payload: &self.payload, ..record }, out)
-    }
-
-    fn dropped(&self) -> Dropped {
-        self.decoder.dropped()
     }
 }
 

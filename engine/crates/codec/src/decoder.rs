@@ -76,7 +76,8 @@ pub struct Limits {
     pub rows_max: usize,
     /// Levels of arrays and maps within one attribute or log body.
     pub depth_max: usize,
-    /// Text that the rows take once it is no longer shared, as the attributes of a resource are.
+    /// Text that the rows take once it is no longer shared, as the attributes of a resource are. Buckets of histograms
+    /// that are not in the payload count as well.
     pub text_bytes_max: usize,
 }
 
@@ -147,6 +148,22 @@ pub enum Rejected {
 }
 
 impl Rejected {
+    /// With a reason that is short enough for a header, also if the record is quoted in it.
+    pub(crate) fn shortened(mut self) -> Self {
+        const BYTES_MAX: usize = 300;
+        if let Self::Protobuf { reason, .. }
+        | Self::Compression { reason, .. }
+        | Self::Format { reason, .. }
+        | Self::Json { reason }
+        | Self::CloudEvent { reason } = &mut self
+            && reason.len() > BYTES_MAX
+        {
+            reason.truncate(reason.floor_char_boundary(BYTES_MAX));
+            reason.push('…');
+        }
+        self
+    }
+
     /// A short name of the reason, for counters.
     pub fn code(&self) -> &'static str {
         match self {

@@ -189,6 +189,8 @@ impl Reading<'_> {
                     continue;
                 };
                 let Some(labels) = self.labels(&mut labels, &series, symbols)? else { continue };
+                // The empty buckets between spans are not in the message.
+                self.budget.take(0, size_of_val(bounds.as_slice()) + size_of_val(counts.as_slice()))?;
                 self.histograms.push(&HistogramRow {
                     labels: self.series.text(labels),
                     time_ms: histogram.time_ms,
@@ -231,10 +233,7 @@ impl Reading<'_> {
             None => *known.insert(self.find(series, symbols)?),
         };
         match labels {
-            Some(labels) => {
-                // The raw bytes of 2.0 may be more than the text, if labels stand there twice.
-                self.budget.take(1, self.series.text_length(labels).max(self.raw.len()))?;
-            }
+            Some(labels) => self.budget.take(1, self.series.text_length(labels))?,
             None => {
                 self.dropped.malformed += 1;
                 self.budget.take(1, 0)?;
@@ -251,6 +250,8 @@ impl Reading<'_> {
             }
             series::RawLabels::References(references) => {
                 symbols.resolve(references, self.limits.text_bytes_max, &mut self.raw)?;
+                // A few references may stand for much text, of which not all need be in the labels.
+                self.budget.take(0, self.raw.len())?;
                 &self.raw
             }
         };

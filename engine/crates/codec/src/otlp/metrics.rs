@@ -252,13 +252,21 @@ impl Reading<'_> {
     fn summary(&mut self, group: Group<'_>, bytes: &[u8]) -> Result<(), Stop> {
         let SummaryPoint { point, count, sum } = SummaryPoint::of(bytes)?;
         let Some(time_ms) = self.time(&point)? else { return Ok(()) };
+        // A group takes memory, so it is made for values only that give a row.
         for (quantile, value) in SummaryPoint::quantiles(bytes) {
+            if !value.is_finite() {
+                self.non_finite(&point)?;
+                continue;
+            }
             let group = self.group(group.service, group.name, Some(quantile));
             self.sample(group, &point, MetricKind::Gauge, time_ms, value)?;
         }
         for (suffix, value) in [("_count", count as f64), ("_sum", sum)] {
-            let mut name = group.name.to_owned();
-            name.push_str(suffix);
+            if !value.is_finite() {
+                self.non_finite(&point)?;
+                continue;
+            }
+            let name = format!("{}{suffix}", group.name);
             let group = self.group(group.service, &name, None);
             self.sample(group, &point, MetricKind::Counter, time_ms, value)?;
         }
@@ -290,9 +298,7 @@ impl Reading<'_> {
         value: f64,
     ) -> Result<(), Stop> {
         if !value.is_finite() {
-            self.dropped.non_finite += 1;
-            self.check_attributes(point)?;
-            return Ok(self.budget.take(1, 0)?);
+            return self.non_finite(point);
         }
         let labels = self.labels(group, point)?;
         let sample = Sample { kind, time_ms, start_ms: self::time_ms(point.start_ns), value };
@@ -340,6 +346,12 @@ impl Reading<'_> {
     /// Checks the attributes of a point that is left out.
     fn check_attributes(&mut self, point: &Point<'_>) -> Result<(), WireError> {
         point.each_attribute(check_attribute)
+    }
+
+    fn non_finite(&mut self, point: &Point<'_>) -> Result<(), Stop> {
+        self.dropped.non_finite += 1;
+        self.check_attributes(point)?;
+        Ok(self.budget.take(1, 0)?)
     }
 
     fn malformed(&mut self) -> Result<(), Rejected> {

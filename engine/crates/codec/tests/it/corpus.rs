@@ -159,7 +159,8 @@ fn every_decoder_survives() {
                 Ok(()) => accepted += 1,
                 Err(reason) => {
                     assert!(i >= valid.len(), "{} {}: {reason}", spec.signal, spec.encoding);
-                    assert!(out.is_empty() && !reason.to_string().is_empty() && !reason.code().is_empty());
+                    assert!(out.is_empty() && (1..500).contains(&reason.to_string().len()), "{reason}");
+                    assert!(!reason.code().is_empty());
                     rejected += 1;
                 }
             }

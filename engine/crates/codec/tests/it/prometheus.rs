@@ -224,6 +224,26 @@ fn symbols_are_bound() {
 }
 
 #[test]
+fn empty_buckets_are_bound() {
+    let histogram = Histogram {
+        positive_spans: vec![BucketSpan { offset: 0, length: 1 }, BucketSpan { offset: 9000, length: 1 }],
+        positive_deltas: vec![1, 0],
+        schema: 8,
+        timestamp: 9,
+        ..Default::default()
+    };
+    let series = TimeSeries {
+        labels: labels(&[("__name__", "h")]),
+        histograms: vec![histogram; 10],
+        ..Default::default()
+    };
+    let payload = WriteRequest { timeseries: vec![series], metadata: Vec::new() }.encode_to_vec();
+    let limits = Limits { text_bytes_max: 1_000_000, ..Limits::default() };
+    assert_eq!(decode_as(limits, REMOTE_WRITE, &[], &payload).unwrap_err().code(), "too_much_text");
+    assert!(decode_as(Limits::default(), REMOTE_WRITE, &[], &payload).is_ok());
+}
+
+#[test]
 fn native_histograms() {
     let histogram = Histogram {
         count_int: 12,
