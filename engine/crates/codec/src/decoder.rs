@@ -2,7 +2,11 @@
 
 use model::{SourceRecord, Telemetry};
 
-use crate::{cloud_events::CloudEventsDecoder, otlp};
+use crate::cloud_events::CloudEventsDecoder;
+use crate::compression::Decompressing;
+use crate::json::JsonDecoder;
+use crate::otlp_json::OtlpJsonDecoder;
+use crate::{changes, influx, jaeger, json, json_logs, otlp, plain, prometheus, zipkin};
 
 /// Turns the records of one topic into batches. Its result depends on the record alone.
 pub trait Decoder: Send {
@@ -21,29 +25,42 @@ pub struct DecoderSpec {
     pub build: fn(Limits) -> Box<dyn Decoder>,
 }
 
-/// Every input format.
+/// Every input format. Each may come compressed, as the header `content-encoding` then says.
 pub const DECODERS: &[DecoderSpec] = &[
-    DecoderSpec {
-        signal: "metrics",
-        encoding: "otlp_proto",
-        build: |limits| Box::new(otlp::MetricsDecoder::new(limits)),
-    },
-    DecoderSpec {
-        signal: "logs",
-        encoding: "otlp_proto",
-        build: |limits| Box::new(otlp::LogsDecoder::new(limits)),
-    },
-    DecoderSpec {
-        signal: "spans",
-        encoding: "otlp_proto",
-        build: |limits| Box::new(otlp::SpansDecoder::new(limits)),
-    },
-    DecoderSpec {
-        signal: "events",
-        encoding: "cloud_events",
-        build: |limits| Box::new(CloudEventsDecoder::new(limits)),
-    },
+    spec("metrics", "otlp_proto", |limits| boxed(limits, otlp::MetricsDecoder::new)),
+    spec("metrics", "otlp_json", |limits| boxed(limits, OtlpJsonDecoder::metrics)),
+    spec("metrics", "prometheus_remote_write", |limits| boxed(limits, prometheus::RemoteWriteDecoder::new)),
+    spec("metrics", "influx", |limits| boxed(limits, influx::LineDecoder::new)),
+    spec("metrics", "json", |limits| boxed(limits, json::MetricsDecoder::new)),
+    spec("logs", "otlp_proto", |limits| boxed(limits, otlp::LogsDecoder::new)),
+    spec("logs", "otlp_json", |limits| boxed(limits, OtlpJsonDecoder::logs)),
+    spec("logs", "ecs_json", |limits| boxed(limits, JsonDecoder::<json_logs::Ecs>::new)),
+    spec("logs", "fluentbit_json", |limits| boxed(limits, JsonDecoder::<json_logs::FluentBit>::new)),
+    spec("logs", "splunk_hec_json", |limits| boxed(limits, JsonDecoder::<json_logs::Splunk>::new)),
+    spec("logs", "plain", |limits| boxed(limits, plain::TextDecoder::new)),
+    spec("spans", "otlp_proto", |limits| boxed(limits, otlp::SpansDecoder::new)),
+    spec("spans", "otlp_json", |limits| boxed(limits, OtlpJsonDecoder::spans)),
+    spec("spans", "zipkin_json", |limits| boxed(limits, JsonDecoder::<zipkin::Zipkin>::new)),
+    spec("spans", "jaeger_proto", |limits| boxed(limits, jaeger::SpansDecoder::new)),
+    spec("events", "cloud_events", |limits| boxed(limits, CloudEventsDecoder::new)),
+    spec("events", "cdevents", |limits| boxed(limits, JsonDecoder::<changes::CdEvents>::new)),
+    spec("events", "alertmanager_json", |limits| boxed(limits, JsonDecoder::<changes::Alertmanager>::new)),
+    spec("events", "kubernetes_events_json", |limits| {
+        boxed(limits, JsonDecoder::<changes::KubernetesEvents>::new)
+    }),
 ];
+
+const fn spec(
+    signal: &'static str,
+    encoding: &'static str,
+    build: fn(Limits) -> Box<dyn Decoder>,
+) -> DecoderSpec {
+    DecoderSpec { signal, encoding, build }
+}
+
+fn boxed<D: Decoder + 'static>(limits: Limits, new: fn(Limits) -> D) -> Box<dyn Decoder> {
+    Box::new(Decompressing::new(limits, new(limits)))
+}
 
 /// A new decoder for the signal in the encoding, if there is one in [`DECODERS`].
 pub fn decoder(signal: &str, encoding: &str, limits: Limits) -> Option<Box<dyn Decoder>> {
@@ -59,7 +76,8 @@ pub struct Limits {
     pub rows_max: usize,
     /// Levels of arrays and maps within one attribute or log body.
     pub depth_max: usize,
-    /// Text that the rows take once it is no longer shared, as the attributes of a resource are.
+    /// Text that the rows take once it is no longer shared, as the attributes of a resource are. Buckets of histograms
+    /// that are not in the payload count as well.
     pub text_bytes_max: usize,
 }
 
@@ -75,6 +93,9 @@ impl Limits {
         if bytes > limit { Err(Rejected::PayloadTooLarge { bytes, limit }) } else { Ok(()) }
     }
 }
+
+/// What a decoder remembers between records, at most.
+pub(crate) const MEMORY_BYTES_MAX: usize = 128 << 20;
 
 /// What one record has taken of its limits so far.
 pub(crate) struct Budget {
@@ -112,8 +133,14 @@ pub enum Rejected {
     TooMuchText { limit: usize },
     #[error("an attribute or body nests deeper than {limit} levels")]
     TooDeep { limit: usize },
-    #[error("no OTLP {message} request: {reason}")]
+    #[error("no {message}: {reason}")]
     Protobuf { message: &'static str, reason: String },
+    #[error("no {encoding}: {reason}")]
+    Compression { encoding: &'static str, reason: String },
+    #[error("the payload has more than {limit} bytes once it is decompressed")]
+    DecompressedTooLarge { limit: usize },
+    #[error("no {format}: {reason}")]
+    Format { format: &'static str, reason: String },
     #[error("no JSON: {reason}")]
     Json { reason: String },
     #[error("no CloudEvent of version 1: {reason}")]
@@ -121,6 +148,22 @@ pub enum Rejected {
 }
 
 impl Rejected {
+    /// With a reason that is short enough for a header, also if the record is quoted in it.
+    pub(crate) fn shortened(mut self) -> Self {
+        const BYTES_MAX: usize = 300;
+        if let Self::Protobuf { reason, .. }
+        | Self::Compression { reason, .. }
+        | Self::Format { reason, .. }
+        | Self::Json { reason }
+        | Self::CloudEvent { reason } = &mut self
+            && reason.len() > BYTES_MAX
+        {
+            reason.truncate(reason.floor_char_boundary(BYTES_MAX));
+            reason.push('…');
+        }
+        self
+    }
+
     /// A short name of the reason, for counters.
     pub fn code(&self) -> &'static str {
         match self {
@@ -129,6 +172,9 @@ impl Rejected {
             Self::TooMuchText { .. } => "too_much_text",
             Self::TooDeep { .. } => "too_deep",
             Self::Protobuf { .. } => "protobuf",
+            Self::Compression { .. } => "compression",
+            Self::DecompressedTooLarge { .. } => "decompressed_too_large",
+            Self::Format { .. } => "format",
             Self::Json { .. } => "json",
             Self::CloudEvent { .. } => "cloud_event",
         }
@@ -140,7 +186,7 @@ impl Rejected {
 pub struct Dropped {
     /// The value is infinite or not a number.
     pub non_finite: u64,
-    /// The writer says that there is no value (a gap, a stale series).
+    /// The writer says that there is no value (a gap, a stale series), or gives text where a number would be one.
     pub no_value: u64,
     /// There is no time.
     pub no_time: u64,

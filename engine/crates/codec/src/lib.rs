@@ -1,16 +1,33 @@
-//! Bytes to telemetry batches and back: OTLP, CloudEvents, Arrow IPC.
+//! Bytes to telemetry batches and back: OTLP and the other formats that lie on topics ([`DECODERS`]), Arrow IPC.
 //!
 //! A record either decodes or is [`Rejected`] as a whole; what is rejected goes to the dead-letter topic
 //! ([`dead_letter`]). Single points that mean nothing are left out of their record and counted in [`Dropped`].
 
 #![forbid(unsafe_code)]
 
+mod changes;
 pub mod cloud_events;
+mod compression;
 pub mod dead_letter;
 pub mod decoder;
 pub mod encode;
+mod exponential;
+mod hex;
+pub mod influx;
 pub mod ipc;
+pub mod jaeger;
+pub mod json;
+mod json_logs;
+mod naming;
 pub mod otlp;
+mod otlp_json;
+pub mod plain;
+pub mod prometheus;
+mod series;
+mod severity;
+mod time;
+mod wire;
+mod zipkin;
 
 pub use dead_letter::dead_letter;
 pub use decoder::{DECODERS, Decoder, DecoderSpec, Dropped, Limits, Rejected, decoder};

@@ -1,4 +1,8 @@
 //! OTLP in protobuf: export requests as the OpenTelemetry Collector writes them onto topics.
+//!
+//! The messages are read by borrowing from their bytes, without building them. Fields that no batch holds (descriptions,
+//! units, exemplars, scopes, attributes of log records and spans, events, links) are skipped and not looked into, so a
+//! record that is damaged only there is accepted. Groups are refused also there.
 
 mod attributes;
 mod logs;
@@ -10,15 +14,70 @@ pub use logs::LogsDecoder;
 pub use metrics::MetricsDecoder;
 pub use spans::SpansDecoder;
 
-use crate::{Limits, Rejected};
+use crate::wire::{Fields, Message, WireError};
 
-fn read<M: prost::Message + Default>(
-    message: &'static str,
-    payload: &[u8],
-    limits: &Limits,
-) -> Result<M, Rejected> {
-    limits.check_payload(payload)?;
-    M::decode(payload).map_err(|error| Rejected::Protobuf { message, reason: error.to_string() })
+/// The parts that the telemetry of one resource has in all three signals.
+struct OfResource<'a> {
+    resource: Message<'a>,
+    bytes: &'a [u8],
+}
+
+impl<'a> OfResource<'a> {
+    /// Of a `ResourceMetrics`, `ResourceLogs` or `ResourceSpans`. Their resource may come last, so it is looked for first.
+    fn of(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut resource = Message::default();
+        for field in Fields::of(bytes) {
+            let field = field?;
+            if field.number == 1 {
+                resource.merge(field.bytes()?);
+            }
+        }
+        Ok(Self { resource, bytes })
+    }
+
+    /// The metrics, log records or spans of all scopes.
+    fn each(&self, mut item: impl FnMut(&'a [u8]) -> Result<(), Stop>) -> Result<(), Stop> {
+        for field in Fields::of(self.bytes) {
+            let field = field?;
+            if field.number != 2 {
+                continue;
+            }
+            for field in Fields::of(field.bytes()?) {
+                let field = field?;
+                if field.number == 2 {
+                    item(field.bytes()?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why reading ends early: bytes that are no message, or a record that is not accepted for another reason.
+enum Stop {
+    Wire(WireError),
+    Rejected(crate::Rejected),
+}
+
+impl From<WireError> for Stop {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl From<crate::Rejected> for Stop {
+    fn from(rejected: crate::Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl Stop {
+    fn reject(self, message: &'static str) -> crate::Rejected {
+        match self {
+            Self::Wire(error) => error.reject(message),
+            Self::Rejected(rejected) => rejected,
+        }
+    }
 }
 
 /// Milliseconds of an OTLP time, which is 0 if it is unknown.
@@ -27,7 +86,7 @@ fn time_ms(nanoseconds: u64) -> Option<i64> {
 }
 
 /// An id of 16 bytes. One of another length is hashed; an absent or all-zero one is none.
-fn trace_id(bytes: &[u8]) -> Option<u128> {
+pub(crate) fn trace_id(bytes: &[u8]) -> Option<u128> {
     let id = match <[u8; 16]>::try_from(bytes) {
         Ok(bytes) => u128::from_be_bytes(bytes),
         Err(_) if bytes.is_empty() => 0,
@@ -37,7 +96,7 @@ fn trace_id(bytes: &[u8]) -> Option<u128> {
 }
 
 /// As [`trace_id`], of 8 bytes.
-fn span_id(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn span_id(bytes: &[u8]) -> Option<u64> {
     let id = match <[u8; 8]>::try_from(bytes) {
         Ok(bytes) => u64::from_be_bytes(bytes),
         Err(_) if bytes.is_empty() => 0,

@@ -3,22 +3,76 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use proto::opentelemetry::common::v1::{AnyValue, KeyValue, any_value::Value};
-use proto::opentelemetry::resource::v1::Resource;
-
 use crate::Rejected;
+use crate::wire::{Field, Fields, Kind, Message, Shape, WireError};
 
 /// The service of telemetry that names none.
 pub const UNKNOWN_SERVICE: &str = "unknown_service";
 
-/// `service.name`, with `service.namespace/` before it if there is one.
-pub(super) fn service(resource: Option<&Resource>, depth_max: usize) -> Result<String, Rejected> {
-    let attribute = |key: &str| -> Result<Cow<'_, str>, Rejected> {
-        let found =
-            resource.into_iter().flat_map(|resource| &resource.attributes).rfind(|pair| pair.key == key);
-        found.map_or(Ok(Cow::Borrowed("")), |pair| text(pair.value.as_ref(), depth_max))
-    };
-    let (namespace, name) = (attribute("service.namespace")?, attribute("service.name")?);
+/// An attribute, for checks of those that are not read.
+pub(super) static KEY_VALUE: Shape =
+    Shape(&[(1, Kind::Text), (2, Kind::Message(&ANY_VALUE)), (3, Kind::Varint)]);
+
+pub(super) static ANY_VALUE: Shape = Shape(&[
+    (1, Kind::Text),
+    (2, Kind::Varint),
+    (3, Kind::Varint),
+    (4, Kind::Fixed64),
+    (5, Kind::Message(&ARRAY_VALUE)),
+    (6, Kind::Message(&KEY_VALUE_LIST)),
+    (7, Kind::Bytes),
+    (8, Kind::Varint),
+]);
+
+static ARRAY_VALUE: Shape = Shape(&[(1, Kind::Message(&ANY_VALUE))]);
+static KEY_VALUE_LIST: Shape = Shape(&[(1, Kind::Message(&KEY_VALUE))]);
+
+/// A key with its value, an `AnyValue`. Both are empty if absent.
+#[derive(Default)]
+pub(super) struct Attribute<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: Message<'a>,
+}
+
+impl<'a> Attribute<'a> {
+    pub(super) fn of(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut attribute = Self::default();
+        for field in Fields::of(message) {
+            let field = field?;
+            match field.number {
+                1 => attribute.key = field.text()?,
+                2 => attribute.value.merge(field.bytes()?),
+                _ => {}
+            }
+        }
+        Ok(attribute)
+    }
+}
+
+/// `service.name`, with `service.namespace/` before it if there is one; of a `Resource`.
+pub(super) fn service(
+    message: &'static str,
+    resource: &Message<'_>,
+    depth_max: usize,
+) -> Result<String, Rejected> {
+    let reject = |error: WireError| error.reject(message);
+    let (mut namespace, mut name) = (Message::default(), Message::default());
+    for field in resource.fields() {
+        let field = field.map_err(reject)?;
+        if field.number != 1 {
+            continue;
+        }
+        let bytes = field.bytes().map_err(reject)?;
+        // Below the request, the telemetry of a resource, the resource and the attribute.
+        crate::wire::validate(bytes, &KEY_VALUE, crate::wire::LEVELS_MAX - 3).map_err(reject)?;
+        let Attribute { key, value } = Attribute::of(bytes).map_err(reject)?;
+        match key {
+            "service.namespace" => namespace = value,
+            "service.name" => name = value,
+            _ => {}
+        }
+    }
+    let (namespace, name) = (text(message, &namespace, depth_max)?, text(message, &name, depth_max)?);
     Ok(match (namespace.as_ref(), name.as_ref()) {
         (_, "") => UNKNOWN_SERVICE.to_owned(),
         ("", name) => name.to_owned(),
@@ -26,84 +80,148 @@ pub(super) fn service(resource: Option<&Resource>, depth_max: usize) -> Result<S
     })
 }
 
-/// Adds the attributes to the pairs of a series.
-pub(super) fn push_labels<'a>(
-    pairs: &mut Vec<(&'a str, Cow<'a, str>)>,
-    attributes: &'a [KeyValue],
-    depth_max: usize,
-) -> Result<(), Rejected> {
-    for pair in attributes {
-        pairs.push((&pair.key, text(pair.value.as_ref(), depth_max)?));
-    }
-    Ok(())
+/// What an `AnyValue` holds.
+enum Value<'a> {
+    None,
+    Text(&'a str),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Array(Message<'a>),
+    List(Message<'a>),
+    Bytes(&'a [u8]),
+    /// An index into the dictionary of a profile, which the other signals do not have.
+    TextIndex,
 }
 
-/// A string as it is, bytes in base64, arrays and maps as JSON, nothing as the empty string.
-pub(super) fn text(value: Option<&AnyValue>, depth_max: usize) -> Result<Cow<'_, str>, Rejected> {
+impl<'a> Value<'a> {
+    fn of(any_value: &Message<'a>) -> Result<Self, WireError> {
+        let mut value = Self::None;
+        for field in any_value.fields() {
+            value.set(field?)?;
+        }
+        Ok(value)
+    }
+
+    /// The last member of a `oneof` wins; a message that follows one of its own kind is merged into it.
+    fn set(&mut self, field: Field<'a>) -> Result<(), WireError> {
+        *self = match (field.number, &mut *self) {
+            (1, _) => Self::Text(field.text()?),
+            (2, _) => Self::Bool(field.varint()? != 0),
+            (3, _) => Self::Int(field.varint()? as i64),
+            (4, _) => Self::Double(field.double()?),
+            (5, Self::Array(message)) | (6, Self::List(message)) => {
+                message.merge(field.bytes()?);
+                return Ok(());
+            }
+            (5, _) => Self::Array(Message::of(field.bytes()?)),
+            (6, _) => Self::List(Message::of(field.bytes()?)),
+            (7, _) => Self::Bytes(field.bytes()?),
+            (8, _) => {
+                field.varint()?;
+                Self::TextIndex
+            }
+            _ => return Ok(()),
+        };
+        Ok(())
+    }
+}
+
+/// The text of an `AnyValue`: a string as it is, bytes in base64, arrays and maps as JSON, nothing as the empty string.
+/// `message` is what a reason names.
+pub(super) fn text<'a>(
+    message: &'static str,
+    value: &Message<'a>,
+    depth_max: usize,
+) -> Result<Cow<'a, str>, Rejected> {
     let mut text = String::new();
-    match value.and_then(|value| value.value.as_ref()) {
-        None => {}
-        Some(Value::StringValue(string)) => return Ok(Cow::Borrowed(string)),
-        Some(Value::BytesValue(bytes)) => push_base64(&mut text, bytes),
-        Some(Value::DoubleValue(number)) => push_number(&mut text, *number),
-        Some(value) => push_json(&mut text, Some(value), depth_max, depth_max)?,
+    match Value::of(value).map_err(|error| error.reject(message))? {
+        Value::None => {}
+        Value::Text(string) => return Ok(Cow::Borrowed(string)),
+        Value::Bytes(bytes) => push_base64(&mut text, bytes),
+        Value::Double(number) => push_number(&mut text, number),
+        value => Json { text: &mut text, message, depth_max }.push(&value, depth_max)?,
     }
     Ok(Cow::Owned(text))
 }
 
-fn push_number(text: &mut String, number: f64) {
-    let _ = write!(text, "{number}");
+/// Writes values as JSON.
+struct Json<'t> {
+    text: &'t mut String,
+    message: &'static str,
+    depth_max: usize,
 }
 
-fn push_json(
-    text: &mut String,
-    value: Option<&Value>,
-    depth: usize,
-    depth_max: usize,
-) -> Result<(), Rejected> {
-    if depth == 0 {
-        return Err(Rejected::TooDeep { limit: depth_max });
-    }
-    match value {
-        // An index into the dictionary of a profile, which the other signals do not have.
-        None | Some(Value::StringValueStrindex(_)) => text.push_str("null"),
-        Some(Value::StringValue(string)) => push_json_string(text, string),
-        Some(Value::BoolValue(value)) => text.push_str(if *value { "true" } else { "false" }),
-        Some(Value::IntValue(number)) => {
-            let _ = write!(text, "{number}");
+impl Json<'_> {
+    fn push(&mut self, value: &Value<'_>, depth: usize) -> Result<(), Rejected> {
+        if depth == 0 {
+            return Err(Rejected::TooDeep { limit: self.depth_max });
         }
-        Some(Value::DoubleValue(number)) if number.is_finite() => push_number(text, *number),
-        Some(Value::DoubleValue(number)) => push_json_string(text, &number.to_string()),
-        Some(Value::BytesValue(bytes)) => {
-            text.push('"');
-            push_base64(text, bytes);
-            text.push('"');
-        }
-        Some(Value::ArrayValue(array)) => {
-            text.push('[');
-            for (i, item) in array.values.iter().enumerate() {
-                if i > 0 {
-                    text.push(',');
-                }
-                push_json(text, item.value.as_ref(), depth - 1, depth_max)?;
+        match value {
+            Value::None | Value::TextIndex => self.text.push_str("null"),
+            Value::Text(string) => push_json_string(self.text, string),
+            Value::Bool(value) => self.text.push_str(if *value { "true" } else { "false" }),
+            Value::Int(number) => {
+                let _ = write!(self.text, "{number}");
             }
-            text.push(']');
-        }
-        Some(Value::KvlistValue(list)) => {
-            text.push('{');
-            for (i, pair) in list.values.iter().enumerate() {
-                if i > 0 {
-                    text.push(',');
-                }
-                push_json_string(text, &pair.key);
-                text.push(':');
-                let value = pair.value.as_ref().and_then(|value| value.value.as_ref());
-                push_json(text, value, depth - 1, depth_max)?;
+            Value::Double(number) if number.is_finite() => push_number(self.text, *number),
+            Value::Double(number) => push_json_string(self.text, &number.to_string()),
+            Value::Bytes(bytes) => {
+                self.text.push('"');
+                push_base64(self.text, bytes);
+                self.text.push('"');
             }
-            text.push('}');
+            Value::Array(array) => {
+                self.text.push('[');
+                self.items(array, |json, item| json.any(&Message::of(item), depth - 1))?;
+                self.text.push(']');
+            }
+            Value::List(list) => {
+                self.text.push('{');
+                self.items(list, |json, item| {
+                    let Attribute { key, value } = json.read(Attribute::of(item))?;
+                    push_json_string(json.text, key);
+                    json.text.push(':');
+                    json.any(&value, depth - 1)
+                })?;
+                self.text.push('}');
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// The items of an `ArrayValue` or `KeyValueList`, with commas between them.
+    fn items<'a>(
+        &mut self,
+        items: &Message<'a>,
+        mut push: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Rejected>,
+    ) -> Result<(), Rejected> {
+        let mut is_first = true;
+        for field in items.fields() {
+            let field = self.read(field)?;
+            if field.number != 1 {
+                continue;
+            }
+            if !std::mem::take(&mut is_first) {
+                self.text.push(',');
+            }
+            push(self, self.read(field.bytes())?)?;
+        }
+        Ok(())
+    }
+
+    fn any(&mut self, value: &Message<'_>, depth: usize) -> Result<(), Rejected> {
+        let value = self.read(Value::of(value))?;
+        self.push(&value, depth)
+    }
+
+    fn read<T>(&self, result: Result<T, WireError>) -> Result<T, Rejected> {
+        result.map_err(|error| error.reject(self.message))
+    }
+}
+
+fn push_number(text: &mut String, number: f64) {
+    let _ = write!(text, "{number}");
 }
 
 fn push_json_string(text: &mut String, string: &str) {
@@ -123,52 +241,4 @@ fn push_base64(text: &mut String, bytes: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proto::opentelemetry::common::v1::{ArrayValue, KeyValueList};
-
-    use super::*;
-
-    fn any(value: Value) -> AnyValue {
-        AnyValue { value: Some(value) }
-    }
-
-    fn check(value: Value, expected: &str) {
-        assert_eq!(text(Some(&any(value)), 4).unwrap(), expected);
-    }
-
-    #[test]
-    fn values_become_text() {
-        check(Value::StringValue("a \"b\"".into()), "a \"b\"");
-        check(Value::BoolValue(true), "true");
-        check(Value::IntValue(-3), "-3");
-        check(Value::DoubleValue(0.5), "0.5");
-        check(Value::DoubleValue(f64::NAN), "NaN");
-        check(Value::BytesValue(b"any".to_vec()), "YW55");
-        check(Value::BytesValue(b"an".to_vec()), "YW4=");
-        check(Value::BytesValue(b"a".to_vec()), "YQ==");
-        let list = KeyValueList {
-            values: vec![
-                KeyValue {
-                    key: "k\n".into(),
-                    value: Some(any(Value::StringValue("v".into()))),
-                    ..Default::default()
-                },
-                KeyValue { key: "none".into(), value: None, ..Default::default() },
-            ],
-        };
-        let array = ArrayValue { values: vec![any(Value::IntValue(1)), any(Value::KvlistValue(list))] };
-        check(Value::ArrayValue(array), r#"[1,{"k\n":"v","none":null}]"#);
-        assert_eq!(text(None, 4).unwrap(), "");
-    }
-
-    #[test]
-    fn nesting_is_bounded() {
-        let nested = |levels: usize| {
-            (0..levels).fold(any(Value::IntValue(1)), |inner, _| {
-                any(Value::ArrayValue(ArrayValue { values: vec![inner] }))
-            })
-        };
-        assert_eq!(text(Some(&nested(3)), 4).unwrap(), "[[[1]]]");
-        assert_eq!(text(Some(&nested(4)), 4), Err(Rejected::TooDeep { limit: 4 }));
-    }
-}
+mod tests;

@@ -1,11 +1,16 @@
 //! Log records.
 
-use model::{LogBatchBuilder, LogRow, SourceRecord, Telemetry};
-use proto::opentelemetry::{collector::logs::v1::ExportLogsServiceRequest, logs::v1::LogRecord};
+use std::borrow::Cow;
 
-use super::{attributes, read, span_id, time_ms, trace_id};
+use model::{LogBatchBuilder, LogRow, SourceRecord, Telemetry};
+
+use super::{OfResource, Stop, attributes, span_id, time_ms, trace_id};
 use crate::decoder::Budget;
+use crate::severity;
+use crate::wire::{Fields, LEVELS_MAX, Message, WireError, validate};
 use crate::{Decoder, Dropped, Limits, Rejected};
+
+const MESSAGE: &str = "OTLP logs request";
 
 /// The time of a log record is its own, else the one at which it was observed. A body that is no string becomes JSON;
 /// one that is missing, the name of the event.
@@ -18,36 +23,45 @@ impl LogsDecoder {
     pub fn new(limits: Limits) -> Self {
         Self { limits, dropped: Dropped::default() }
     }
-}
 
-impl Decoder for LogsDecoder {
-    fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
-        let request: ExportLogsServiceRequest = read("logs", record.payload, &self.limits)?;
+    fn read(&self, payload: &[u8], logs: &mut LogBatchBuilder) -> Result<Dropped, Stop> {
         let mut budget = Budget::new(self.limits);
         let mut dropped = self.dropped;
-        let mut logs = LogBatchBuilder::default();
-        for resource_logs in &request.resource_logs {
-            let service = attributes::service(resource_logs.resource.as_ref(), self.limits.depth_max)?;
-            for log in resource_logs.scope_logs.iter().flat_map(|scope| &scope.log_records) {
-                let body = attributes::text(log.body.as_ref(), self.limits.depth_max)?;
-                let body = if body.is_empty() { log.event_name.as_str() } else { &body };
+        for field in Fields::of(payload) {
+            let field = field?;
+            if field.number != 1 {
+                continue;
+            }
+            let resource_logs = OfResource::of(field.bytes()?)?;
+            let service = attributes::service(MESSAGE, &resource_logs.resource, self.limits.depth_max)?;
+            resource_logs.each(|log| {
+                let log = LogRecord::of(log)?;
+                let body = log.body(self.limits.depth_max)?;
                 budget.take(1, body.len())?;
-                let Some(time_ms) = time_ms(log.time_unix_nano).or(time_ms(log.observed_time_unix_nano))
-                else {
+                let Some(time_ms) = time_ms(log.time_ns).or(time_ms(log.observed_time_ns)) else {
                     dropped.no_time += 1;
-                    continue;
+                    return Ok(());
                 };
                 logs.push(&LogRow {
                     time_ms,
                     service: &service,
-                    severity: severity(log),
-                    body,
-                    trace_id: trace_id(&log.trace_id),
-                    span_id: span_id(&log.span_id),
+                    severity: severity::of(log.severity_number, log.severity_text),
+                    body: &body,
+                    trace_id: trace_id(log.trace_id),
+                    span_id: span_id(log.span_id),
                 });
-            }
+                Ok(())
+            })?;
         }
-        self.dropped = dropped;
+        Ok(dropped)
+    }
+}
+
+impl Decoder for LogsDecoder {
+    fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+        self.limits.check_payload(record.payload)?;
+        let mut logs = LogBatchBuilder::default();
+        self.dropped = self.read(record.payload, &mut logs).map_err(|stop| stop.reject(MESSAGE))?;
         let batch = logs.finish();
         if !batch.is_empty() {
             out.push(Telemetry::Logs(batch));
@@ -60,18 +74,46 @@ impl Decoder for LogsDecoder {
     }
 }
 
-/// OTLP's number, read from the text if only that is there.
-fn severity(log: &LogRecord) -> u8 {
-    if let 1..=24 = log.severity_number {
-        return log.severity_number as u8;
+/// The fields of a log record that a batch holds.
+#[derive(Default)]
+struct LogRecord<'a> {
+    time_ns: u64,
+    observed_time_ns: u64,
+    severity_number: i32,
+    severity_text: &'a str,
+    body: Message<'a>,
+    trace_id: &'a [u8],
+    span_id: &'a [u8],
+    event_name: &'a str,
+}
+
+impl<'a> LogRecord<'a> {
+    fn of(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut log = Self::default();
+        for field in Fields::of(message) {
+            let field = field?;
+            match field.number {
+                1 => log.time_ns = field.fixed64()?,
+                2 => log.severity_number = field.varint()? as i32,
+                3 => log.severity_text = field.text()?,
+                5 => {
+                    let body = field.bytes()?;
+                    // Below the request, the logs of a resource, of a scope, the record and its body.
+                    validate(body, &attributes::ANY_VALUE, LEVELS_MAX - 4)?;
+                    log.body.merge(body);
+                }
+                9 => log.trace_id = field.bytes()?,
+                10 => log.span_id = field.bytes()?,
+                11 => log.observed_time_ns = field.fixed64()?,
+                12 => log.event_name = field.text()?,
+                _ => {}
+            }
+        }
+        Ok(log)
     }
-    match log.severity_text.to_ascii_lowercase().as_str() {
-        "trace" => 1,
-        "debug" => 5,
-        "info" | "information" | "notice" => 9,
-        "warn" | "warning" => 13,
-        "error" | "err" => 17,
-        "fatal" | "critical" | "crit" | "alert" | "emerg" => 21,
-        _ => 0,
+
+    fn body(&self, depth_max: usize) -> Result<Cow<'a, str>, Rejected> {
+        let body = attributes::text(MESSAGE, &self.body, depth_max)?;
+        Ok(if body.is_empty() { Cow::Borrowed(self.event_name) } else { body })
     }
 }

@@ -1,27 +1,26 @@
 //! Metrics: gauges, sums, histograms of both kinds and summaries.
 
+mod points;
+
 use std::borrow::Cow;
 
 use model::labels::{self, NAME, SERVICE};
-use model::{
-    HistogramBatchBuilder, HistogramRow, MetricKind, SampleBatchBuilder, SampleRow, SourceRecord, Telemetry,
-};
-use proto::opentelemetry::collector::metrics::v1::ExportMetricsServiceRequest;
-use proto::opentelemetry::common::v1::KeyValue;
-use proto::opentelemetry::metrics::v1::{
-    AggregationTemporality, DataPointFlags, ExponentialHistogramDataPoint, HistogramDataPoint, Metric,
-    NumberDataPoint, Sum, SummaryDataPoint, exponential_histogram_data_point::Buckets, metric::Data,
-    number_data_point::Value,
-};
+use model::{HistogramBatchBuilder, HistogramRow, MetricKind, SourceRecord, Telemetry};
 
-use super::{attributes, read, time_ms};
+use self::points::{Buckets, Count, ExponentialPoint, HistogramPoint, NumberPoint, Point, SummaryPoint};
+use super::{OfResource, Stop, attributes, time_ms};
 use crate::decoder::Budget;
+use crate::exponential::explicit_buckets;
+use crate::naming;
+use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
+use crate::wire::{Fields, LEVELS_MAX, Message, WireError, validate};
 use crate::{Decoder, Dropped, Limits, Rejected};
 
-/// A point of an exponential histogram with more buckets is malformed; writers keep at most 160 by default.
-const EXPONENTIAL_BUCKETS_MAX: usize = 10_000;
-/// Scales that the data model allows.
-const SCALES: std::ops::RangeInclusive<i32> = -10..=20;
+const MESSAGE: &str = "OTLP metrics request";
+/// Messages around a metric: the request, the metrics of a resource and of a scope.
+const LEVELS_ABOVE_METRIC: usize = 3;
+/// Flag of a point that says that there is none.
+const NO_RECORDED_VALUE: u64 = 1;
 
 /// The labels of a series are the attributes of its points, the service of the resource, and the metric's name.
 ///
@@ -35,30 +34,30 @@ const SCALES: std::ops::RangeInclusive<i32> = -10..=20;
 pub struct MetricsDecoder {
     limits: Limits,
     dropped: Dropped,
+    series: SeriesCache,
 }
 
 impl MetricsDecoder {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, dropped: Dropped::default() }
+        Self { limits, dropped: Dropped::default(), series: SeriesCache::default() }
     }
 }
 
 impl Decoder for MetricsDecoder {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
-        let request: ExportMetricsServiceRequest = read("metrics", record.payload, &self.limits)?;
+        self.limits.check_payload(record.payload)?;
+        self.series.start_record();
         let mut reading = Reading {
             limits: self.limits,
             budget: Budget::new(self.limits),
             dropped: self.dropped,
-            samples: SampleBatchBuilder::default(),
+            series: &mut self.series,
+            samples: SampleColumns::default(),
             histograms: HistogramBatchBuilder::default(),
+            buckets: Buckets::default(),
+            raw: Vec::new(),
         };
-        for resource_metrics in &request.resource_metrics {
-            let service = attributes::service(resource_metrics.resource.as_ref(), self.limits.depth_max)?;
-            for metric in resource_metrics.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
-                reading.metric(&service, metric)?;
-            }
-        }
+        reading.request(record.payload).map_err(|stop| stop.reject(MESSAGE))?;
         self.dropped = reading.dropped;
         let (samples, histograms) = (reading.samples.finish(), reading.histograms.finish());
         if !samples.is_empty() {
@@ -76,307 +75,311 @@ impl Decoder for MetricsDecoder {
 }
 
 /// One record under way.
-struct Reading {
+struct Reading<'c> {
     limits: Limits,
     budget: Budget,
     dropped: Dropped,
-    samples: SampleBatchBuilder,
+    series: &'c mut SeriesCache,
+    samples: SampleColumns,
     histograms: HistogramBatchBuilder,
+    /// Of the histogram point under way, kept for its memory.
+    buckets: Buckets,
+    /// Bytes that name a group, likewise.
+    raw: Vec<u8>,
 }
 
-/// Where a point belongs and when it was.
+/// A service and its number in the cache of series.
 #[derive(Clone, Copy)]
-struct Place<'a> {
-    service: &'a str,
+struct Service<'a> {
     name: &'a str,
-    attributes: &'a [KeyValue],
-    time_ms: i64,
-    start_ms: Option<i64>,
+    number: u32,
 }
 
-impl Reading {
-    fn metric(&mut self, service: &str, metric: &Metric) -> Result<(), Rejected> {
-        match &metric.data {
+/// The series that differ only in the attributes of their points.
+#[derive(Clone, Copy)]
+struct Group<'a> {
+    service: Service<'a>,
+    name: &'a str,
+    quantile: Option<f64>,
+    /// In the cache of series.
+    number: u32,
+}
+
+impl Reading<'_> {
+    fn request(&mut self, payload: &[u8]) -> Result<(), Stop> {
+        for field in Fields::of(payload) {
+            let field = field?;
+            if field.number == 1 {
+                let resource_metrics = OfResource::of(field.bytes()?)?;
+                let service =
+                    attributes::service(MESSAGE, &resource_metrics.resource, self.limits.depth_max)?;
+                let number = self.series.group(&[b"service ", service.as_bytes()].concat());
+                let service = Service { name: &service, number };
+                resource_metrics.each(|metric| self.metric(service, metric))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn metric(&mut self, service: Service<'_>, metric: &[u8]) -> Result<(), Stop> {
+        let mut name = "";
+        let mut data: Option<(points::Kind, Message<'_>)> = None;
+        for field in Fields::of(metric) {
+            let field = field?;
+            if field.number == 1 {
+                name = field.text()?;
+                continue;
+            }
+            let Some(kind) = points::Kind::of_field(field.number) else { continue };
+            let part = field.bytes()?;
+            match &mut data {
+                Some((known, message)) if *known == kind => message.merge(part),
+                Some(other) => {
+                    // Another member of the `oneof`. What it displaces must be a message nevertheless.
+                    let (kind, message) = std::mem::replace(other, (kind, Message::of(part)));
+                    for part in message.parts() {
+                        validate(part, kind.shape(), LEVELS_MAX - LEVELS_ABOVE_METRIC - 1)?;
+                    }
+                }
+                None => data = Some((kind, Message::of(part))),
+            }
+        }
+        match data {
+            Some((kind, data)) => self.data(service, name, kind, &data),
             None => Ok(()),
-            Some(Data::Gauge(gauge)) => gauge
-                .data_points
-                .iter()
-                .try_for_each(|point| self.number(service, metric, MetricKind::Gauge, point)),
-            Some(Data::Sum(sum)) => match sum_kind(sum) {
-                Some(kind) => {
-                    sum.data_points.iter().try_for_each(|point| self.number(service, metric, kind, point))
-                }
-                None => self.malformed(sum.data_points.len()),
-            },
-            Some(Data::Histogram(histogram)) => match is_delta(histogram.aggregation_temporality) {
-                Some(delta) => histogram
-                    .data_points
-                    .iter()
-                    .try_for_each(|point| self.histogram(service, metric, delta, point)),
-                None => self.malformed(histogram.data_points.len()),
-            },
-            Some(Data::ExponentialHistogram(histogram)) => {
-                match is_delta(histogram.aggregation_temporality) {
-                    Some(delta) => histogram
-                        .data_points
-                        .iter()
-                        .try_for_each(|point| self.exponential(service, metric, delta, point)),
-                    None => self.malformed(histogram.data_points.len()),
-                }
-            }
-            Some(Data::Summary(summary)) => {
-                summary.data_points.iter().try_for_each(|point| self.summary(service, metric, point))
-            }
         }
     }
 
-    fn number(
+    fn data(
         &mut self,
-        service: &str,
-        metric: &Metric,
-        kind: MetricKind,
-        point: &NumberDataPoint,
-    ) -> Result<(), Rejected> {
-        let times = (point.start_time_unix_nano, point.time_unix_nano);
-        let Some(place) = self.place(service, &metric.name, &point.attributes, times, point.flags)? else {
-            return Ok(());
+        service: Service<'_>,
+        name: &str,
+        kind: points::Kind,
+        data: &Message<'_>,
+    ) -> Result<(), Stop> {
+        let (temporality, is_monotonic) = kind.totals(data)?;
+        let is_delta = match (kind, temporality) {
+            (points::Kind::Gauge | points::Kind::Summary, _) | (_, points::CUMULATIVE) => Some(false),
+            (_, points::DELTA) => Some(true),
+            _ => None,
         };
+        let mut group = None;
+        for field in data.fields() {
+            let field = field?;
+            if field.number != 1 {
+                continue;
+            }
+            let point = field.bytes()?;
+            let Some(is_delta) = is_delta else {
+                validate(point, kind.point_shape(), LEVELS_MAX - LEVELS_ABOVE_METRIC - 2)?;
+                self.malformed()?;
+                continue;
+            };
+            let group = match group {
+                Some(group) => group,
+                None => *group.insert(self.group(service, name, None)),
+            };
+            match kind {
+                points::Kind::Gauge => self.number(group, MetricKind::Gauge, point)?,
+                points::Kind::Sum if is_delta => self.number(group, MetricKind::Delta, point)?,
+                points::Kind::Sum if is_monotonic => self.number(group, MetricKind::Counter, point)?,
+                points::Kind::Sum => self.number(group, MetricKind::Gauge, point)?,
+                points::Kind::Histogram => self.histogram(group, is_delta, point)?,
+                points::Kind::ExponentialHistogram => self.exponential(group, is_delta, point)?,
+                points::Kind::Summary => self.summary(group, point)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn group<'a>(&mut self, service: Service<'a>, name: &'a str, quantile: Option<f64>) -> Group<'a> {
+        self.raw.clear();
+        self.raw.extend(b"metric ");
+        self.raw.extend(service.number.to_le_bytes());
+        self.raw.extend(name.as_bytes());
+        if let Some(quantile) = quantile {
+            // After a byte that no text holds, so that no name can end like a quantile.
+            self.raw.push(0xff);
+            self.raw.extend(quantile.to_bits().to_le_bytes());
+        }
+        Group { service, name, quantile, number: self.series.group(&self.raw) }
+    }
+
+    fn number(&mut self, group: Group<'_>, kind: MetricKind, point: &[u8]) -> Result<(), Stop> {
+        let point = NumberPoint::of(point)?;
+        let Some(time_ms) = self.time(&point.point)? else { return Ok(()) };
         match point.value {
-            Some(Value::AsDouble(value)) => self.sample(place, kind, None, value),
-            Some(Value::AsInt(value)) => self.sample(place, kind, None, value as f64),
-            None => self.malformed(1),
+            Some(value) => self.sample(group, &point.point, kind, time_ms, value),
+            None => {
+                self.check_attributes(&point.point)?;
+                Ok(self.malformed()?)
+            }
         }
     }
 
-    fn histogram(
-        &mut self,
-        service: &str,
-        metric: &Metric,
-        delta: bool,
-        point: &HistogramDataPoint,
-    ) -> Result<(), Rejected> {
-        let times = (point.start_time_unix_nano, point.time_unix_nano);
-        let Some(place) = self.place(service, &metric.name, &point.attributes, times, point.flags)? else {
-            return Ok(());
-        };
-        let (bounds, counts) = (&point.explicit_bounds, &point.bucket_counts);
-        let fits = if counts.is_empty() { bounds.is_empty() } else { counts.len() == bounds.len() + 1 };
-        let ascending = bounds.iter().all(|bound| bound.is_finite()) && bounds.is_sorted_by(|a, b| a < b);
-        if !fits || !ascending {
-            return self.malformed(1);
+    fn histogram(&mut self, group: Group<'_>, is_delta: bool, point: &[u8]) -> Result<(), Stop> {
+        let mut buckets = std::mem::take(&mut self.buckets);
+        let point = HistogramPoint::of(point, &mut buckets)?;
+        if let Some(time_ms) = self.time(&point.point)? {
+            let Buckets { bounds, counts } = &buckets;
+            let fits = if counts.is_empty() { bounds.is_empty() } else { counts.len() == bounds.len() + 1 };
+            let ascending = bounds.iter().all(|bound| bound.is_finite()) && bounds.is_sorted_by(|a, b| a < b);
+            if fits && ascending {
+                self.buckets(group, &point.point, (time_ms, is_delta), &point.count, bounds, counts)?;
+            } else {
+                self.check_attributes(&point.point)?;
+                self.malformed()?;
+            }
         }
-        self.buckets(place, delta, point.count, point.sum, bounds, counts)
+        self.buckets = buckets;
+        Ok(())
     }
 
-    fn exponential(
-        &mut self,
-        service: &str,
-        metric: &Metric,
-        delta: bool,
-        point: &ExponentialHistogramDataPoint,
-    ) -> Result<(), Rejected> {
-        let times = (point.start_time_unix_nano, point.time_unix_nano);
-        let Some(place) = self.place(service, &metric.name, &point.attributes, times, point.flags)? else {
-            return Ok(());
-        };
-        match explicit_buckets(point) {
-            Some((bounds, counts)) => self.buckets(place, delta, point.count, point.sum, &bounds, &counts),
-            None => self.malformed(1),
+    fn exponential(&mut self, group: Group<'_>, is_delta: bool, point: &[u8]) -> Result<(), Stop> {
+        let point = ExponentialPoint::of(point)?;
+        let Some(time_ms) = self.time(&point.point)? else { return Ok(()) };
+        match explicit_buckets(point.scale, point.zero, &point.negative, &point.positive) {
+            Some((bounds, counts)) => {
+                self.buckets(group, &point.point, (time_ms, is_delta), &point.count, &bounds, &counts)
+            }
+            None => {
+                self.check_attributes(&point.point)?;
+                Ok(self.malformed()?)
+            }
         }
     }
 
-    fn summary(&mut self, service: &str, metric: &Metric, point: &SummaryDataPoint) -> Result<(), Rejected> {
-        let times = (point.start_time_unix_nano, point.time_unix_nano);
-        let Some(place) = self.place(service, &metric.name, &point.attributes, times, point.flags)? else {
-            return Ok(());
-        };
-        for at in &point.quantile_values {
-            self.sample(place, MetricKind::Gauge, Some(at.quantile), at.value)?;
+    fn summary(&mut self, group: Group<'_>, bytes: &[u8]) -> Result<(), Stop> {
+        let SummaryPoint { point, count, sum } = SummaryPoint::of(bytes)?;
+        let Some(time_ms) = self.time(&point)? else { return Ok(()) };
+        // A group takes memory, so it is made for values only that give a row.
+        for (quantile, value) in SummaryPoint::quantiles(bytes) {
+            if !value.is_finite() {
+                self.non_finite(&point)?;
+                continue;
+            }
+            let group = self.group(group.service, group.name, Some(quantile));
+            self.sample(group, &point, MetricKind::Gauge, time_ms, value)?;
         }
-        let (count, sum) = (format!("{}_count", metric.name), format!("{}_sum", metric.name));
-        self.sample(Place { name: &count, ..place }, MetricKind::Counter, None, point.count as f64)?;
-        self.sample(Place { name: &sum, ..place }, MetricKind::Counter, None, point.sum)
+        for (suffix, value) in [("_count", count as f64), ("_sum", sum)] {
+            if !value.is_finite() {
+                self.non_finite(&point)?;
+                continue;
+            }
+            let name = format!("{}{suffix}", group.name);
+            let group = self.group(group.service, &name, None);
+            self.sample(group, &point, MetricKind::Counter, time_ms, value)?;
+        }
+        Ok(())
     }
 
     /// None, and counted, if the point has no value or no time.
-    fn place<'a>(
-        &mut self,
-        service: &'a str,
-        name: &'a str,
-        attributes: &'a [KeyValue],
-        (start, time): (u64, u64),
-        flags: u32,
-    ) -> Result<Option<Place<'a>>, Rejected> {
-        if flags & DataPointFlags::NoRecordedValueMask as u32 != 0 {
+    #[inline]
+    fn time(&mut self, point: &Point<'_>) -> Result<Option<i64>, Stop> {
+        if point.flags & NO_RECORDED_VALUE != 0 {
             self.dropped.no_value += 1;
-            return self.budget.take(1, 0).map(|()| None);
-        }
-        let Some(time_ms) = time_ms(time) else {
+        } else if let Some(time_ms) = time_ms(point.time_ns) {
+            return Ok(Some(time_ms));
+        } else {
             self.dropped.no_time += 1;
-            return self.budget.take(1, 0).map(|()| None);
-        };
-        Ok(Some(Place { service, name, attributes, time_ms, start_ms: self::time_ms(start) }))
+        }
+        self.check_attributes(point)?;
+        self.budget.take(1, 0)?;
+        Ok(None)
     }
 
+    #[inline]
     fn sample(
         &mut self,
-        place: Place<'_>,
+        group: Group<'_>,
+        point: &Point<'_>,
         kind: MetricKind,
-        quantile: Option<f64>,
+        time_ms: i64,
         value: f64,
-    ) -> Result<(), Rejected> {
+    ) -> Result<(), Stop> {
         if !value.is_finite() {
-            self.dropped.non_finite += 1;
-            return self.budget.take(1, 0);
+            return self.non_finite(point);
         }
-        let labels = self.labels(&place, quantile)?;
-        let Place { time_ms, start_ms, .. } = place;
-        self.samples.push(&SampleRow { labels: &labels, kind, time_ms, start_ms, value });
+        let labels = self.labels(group, point)?;
+        let sample = Sample { kind, time_ms, start_ms: self::time_ms(point.start_ns), value };
+        self.samples.push(self.series, labels, sample);
         Ok(())
     }
 
     fn buckets(
         &mut self,
-        place: Place<'_>,
-        delta: bool,
-        count: u64,
-        sum: Option<f64>,
+        group: Group<'_>,
+        point: &Point<'_>,
+        (time_ms, delta): (i64, bool),
+        count: &Count,
         bounds: &[f64],
         counts: &[u64],
-    ) -> Result<(), Rejected> {
-        let labels = self.labels(&place, None)?;
-        let Place { time_ms, start_ms, .. } = place;
-        let sum = sum.filter(|sum| sum.is_finite()).unwrap_or(f64::NAN);
-        let row = HistogramRow { labels: &labels, time_ms, start_ms, delta, count, sum, bounds, counts };
-        self.histograms.push(&row);
+    ) -> Result<(), Stop> {
+        let labels = self.labels(group, point)?;
+        self.histograms.push(&HistogramRow {
+            labels: self.series.text(labels),
+            time_ms,
+            start_ms: self::time_ms(point.start_ns),
+            delta,
+            count: count.count,
+            sum: count.sum.filter(|sum| sum.is_finite()).unwrap_or(f64::NAN),
+            bounds,
+            counts,
+        });
         Ok(())
     }
 
-    fn labels(&mut self, place: &Place<'_>, quantile: Option<f64>) -> Result<String, Rejected> {
-        let mut pairs: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(place.attributes.len() + 3);
-        attributes::push_labels(&mut pairs, place.attributes, self.limits.depth_max)?;
-        if let Some(quantile) = quantile {
-            pairs.push(("quantile", Cow::Owned(quantile.to_string())));
-        }
-        // Last, so that no attribute takes their place.
-        pairs.push((SERVICE, Cow::Borrowed(place.service)));
-        pairs.push((NAME, Cow::Borrowed(place.name)));
-        let mut text = String::new();
-        labels::append_canonical(&mut pairs, &mut text);
-        self.budget.take(1, text.len())?;
-        Ok(text)
-    }
-
-    fn malformed(&mut self, points: usize) -> Result<(), Rejected> {
-        self.dropped.malformed += points as u64;
-        self.budget.take(points, 0)
-    }
-}
-
-fn sum_kind(sum: &Sum) -> Option<MetricKind> {
-    Some(match (is_delta(sum.aggregation_temporality)?, sum.is_monotonic) {
-        (true, _) => MetricKind::Delta,
-        (false, true) => MetricKind::Counter,
-        (false, false) => MetricKind::Gauge,
-    })
-}
-
-fn is_delta(temporality: i32) -> Option<bool> {
-    match AggregationTemporality::try_from(temporality) {
-        Ok(AggregationTemporality::Delta) => Some(true),
-        Ok(AggregationTemporality::Cumulative) => Some(false),
-        _ => None,
-    }
-}
-
-/// The buckets with bounds written out: negative ones, the one around zero, positive ones. None if the point is not
-/// as the data model says.
-fn explicit_buckets(point: &ExponentialHistogramDataPoint) -> Option<(Vec<f64>, Vec<u64>)> {
-    let none = Buckets::default();
-    let (negative, positive) =
-        (point.negative.as_ref().unwrap_or(&none), point.positive.as_ref().unwrap_or(&none));
-    let length = negative.bucket_counts.len() + positive.bucket_counts.len();
-    if length > EXPONENTIAL_BUCKETS_MAX || !SCALES.contains(&point.scale) {
-        return None;
-    }
-    // Bucket i of the positive ones holds values in (edge(i), edge(i + 1)].
-    let edge = |buckets: &Buckets, i: usize| {
-        ((f64::from(buckets.offset) + i as f64) * f64::from(-point.scale).exp2()).exp2()
-    };
-    let mut bounds = Vec::with_capacity(length + 2);
-    let mut counts = Vec::with_capacity(length + 3);
-    // Values up to `bound` and above the bound before. What has no room between two numbers joins its neighbour.
-    let mut push = |bound: f64, count: u64| {
-        let follows = bounds.last().is_none_or(|last| *last < bound);
-        match counts.last_mut() {
-            Some(last) if !follows => *last = count.saturating_add(*last),
-            _ => {
-                bounds.push(bound);
-                counts.push(count);
+    /// The labels of the point, which are taken from the budget of the record.
+    #[inline]
+    fn labels(&mut self, group: Group<'_>, point: &Point<'_>) -> Result<TextIndex, Stop> {
+        let labels = match self.series.find(group.number, &point.attributes) {
+            Ok(labels) => labels,
+            Err(unknown) => {
+                let text = canonical(group, point, self.limits.depth_max)?;
+                self.series.insert(unknown, &text, naming::metric_kind(group.name))
             }
-        }
-    };
-    if !negative.bucket_counts.is_empty() {
-        push((-edge(negative, negative.bucket_counts.len())).max(f64::MIN), 0);
+        };
+        self.budget.take(1, self.series.text_length(labels))?;
+        Ok(labels)
     }
-    for (i, count) in negative.bucket_counts.iter().enumerate().rev() {
-        push((-edge(negative, i)).max(f64::MIN), *count);
+
+    /// Checks the attributes of a point that is left out.
+    fn check_attributes(&mut self, point: &Point<'_>) -> Result<(), WireError> {
+        point.each_attribute(check_attribute)
     }
-    let zero_end = if positive.bucket_counts.is_empty() { point.zero_threshold } else { edge(positive, 0) };
-    let zero_end = if zero_end.is_finite() { zero_end.max(0.0) } else { f64::MAX };
-    push(zero_end, point.zero_count);
-    for (i, count) in positive.bucket_counts.iter().enumerate() {
-        push(edge(positive, i + 1).min(f64::MAX), *count);
+
+    fn non_finite(&mut self, point: &Point<'_>) -> Result<(), Stop> {
+        self.dropped.non_finite += 1;
+        self.check_attributes(point)?;
+        Ok(self.budget.take(1, 0)?)
     }
-    counts.push(0);
-    Some((bounds, counts))
+
+    fn malformed(&mut self) -> Result<(), Rejected> {
+        self.dropped.malformed += 1;
+        self.budget.take(1, 0)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn check_attribute(attribute: &[u8]) -> Result<(), WireError> {
+    validate(attribute, &attributes::KEY_VALUE, LEVELS_MAX - LEVELS_ABOVE_METRIC - 3)
+}
 
-    fn point(
-        scale: i32,
-        negative: (i32, &[u64]),
-        zero: u64,
-        positive: (i32, &[u64]),
-    ) -> ExponentialHistogramDataPoint {
-        let buckets =
-            |(offset, counts): (i32, &[u64])| Some(Buckets { offset, bucket_counts: counts.to_vec() });
-        ExponentialHistogramDataPoint {
-            scale,
-            zero_count: zero,
-            negative: buckets(negative),
-            positive: buckets(positive),
-            ..Default::default()
-        }
+/// The canonical text of the labels.
+fn canonical(group: Group<'_>, point: &Point<'_>, depth_max: usize) -> Result<String, Stop> {
+    let mut pairs: Vec<(&str, Cow<'_, str>)> = Vec::new();
+    point.each_attribute(|bytes| {
+        check_attribute(bytes)?;
+        let attribute = attributes::Attribute::of(bytes)?;
+        pairs.push((attribute.key, attributes::text(MESSAGE, &attribute.value, depth_max)?));
+        Ok::<(), Stop>(())
+    })?;
+    if let Some(quantile) = group.quantile {
+        pairs.push(("quantile", Cow::Owned(quantile.to_string())));
     }
-
-    #[test]
-    fn exponential_buckets_get_their_bounds() {
-        let (bounds, counts) = explicit_buckets(&point(0, (0, &[1, 2]), 3, (1, &[4, 0, 5]))).unwrap();
-        assert_eq!(bounds, [-4.0, -2.0, -1.0, 2.0, 4.0, 8.0, 16.0]);
-        assert_eq!(counts, [0, 2, 1, 3, 4, 0, 5, 0]);
-        let (bounds, counts) = explicit_buckets(&point(1, (0, &[]), 0, (0, &[1, 1]))).unwrap();
-        assert_eq!((bounds.len(), counts), (3, vec![0, 1, 1, 0]));
-        assert!((bounds[1] - 2f64.sqrt()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn extreme_exponents_lose_no_count() {
-        for offset in [i32::MIN, -100_000, 0, 100_000, i32::MAX] {
-            for scale in [-10, 0, 20] {
-                let (bounds, counts) =
-                    explicit_buckets(&point(scale, (offset, &[1, 2]), 3, (offset, &[4, 5]))).unwrap();
-                assert!(
-                    bounds.is_sorted_by(|a, b| a < b) && bounds.iter().all(|b| b.is_finite()),
-                    "{bounds:?}"
-                );
-                assert_eq!(counts.len(), bounds.len() + 1);
-                assert_eq!(counts.iter().sum::<u64>(), 15);
-            }
-        }
-        assert!(explicit_buckets(&point(21, (0, &[]), 0, (0, &[]))).is_none());
-    }
+    // Last, so that no attribute takes their place.
+    pairs.push((SERVICE, Cow::Borrowed(group.service.name)));
+    pairs.push((NAME, Cow::Borrowed(group.name)));
+    let mut text = String::new();
+    labels::append_canonical(&mut pairs, &mut text);
+    Ok(text)
 }

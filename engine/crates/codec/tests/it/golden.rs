@@ -231,3 +231,17 @@ fn limits_are_kept() {
     );
     assert_eq!(decode("metrics", &[], b"\x0a\xff").unwrap_err().code(), "protobuf");
 }
+
+/// A summary whose quantiles give no rows takes no memory for their names.
+#[test]
+fn quantiles_without_a_value_are_only_counted() {
+    let quantile_values =
+        (0..1000).map(|i| ValueAtQuantile { quantile: f64::from(i), value: f64::NAN }).collect();
+    let summary =
+        SummaryDataPoint { time_unix_nano: 9 * MS, sum: f64::NAN, quantile_values, ..Default::default() };
+    let name = "x".repeat(1000);
+    let payload = metrics(None, vec![(&name, Data::Summary(Summary { data_points: vec![summary] }))]);
+    let (telemetry, dropped) = decode("metrics", &[], &payload).unwrap();
+    assert_eq!(lines(&telemetry).len(), 1);
+    assert_eq!(dropped, Dropped { non_finite: 1001, ..Dropped::default() });
+}

@@ -4,10 +4,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod arbitrary;
+mod changes;
 mod cloud_events;
+mod corpus;
+mod equality;
 mod golden;
-mod ordering;
+mod log_formats;
+mod messages;
+mod metric_formats;
+mod oracle;
+mod otlp_json;
+mod prometheus;
+mod pruned;
+mod rearranged;
 mod round_trip;
+mod span_formats;
 
 use foreshock_codec::{Dropped, Limits, Rejected, decoder};
 use model::{SourceRecord, Telemetry};
@@ -30,6 +41,15 @@ fn decode_within(
     payload: &[u8],
 ) -> Result<(Vec<Telemetry>, Dropped), Rejected> {
     let encoding = if signal == "events" { "cloud_events" } else { "otlp_proto" };
+    decode_as(limits, (signal, encoding), headers, payload)
+}
+
+fn decode_as(
+    limits: Limits,
+    (signal, encoding): (&str, &str),
+    headers: &[(&str, &[u8])],
+    payload: &[u8],
+) -> Result<(Vec<Telemetry>, Dropped), Rejected> {
     let mut decoder = decoder(signal, encoding, limits).unwrap();
     let record =
         SourceRecord { timestamp_ms: None, topic: "t", partition: 0, offset: 0, key: None, headers, payload };
@@ -37,6 +57,17 @@ fn decode_within(
     let result = decoder.decode(record, &mut out);
     assert!(result.is_ok() || out.is_empty(), "a rejected record leaves nothing behind");
     result.map(|()| (out, decoder.dropped()))
+}
+
+/// The rows and what was left out of a payload without headers.
+fn rows(format: (&str, &str), payload: impl AsRef<[u8]>) -> (Vec<String>, Dropped) {
+    let (telemetry, dropped) = decode_as(Limits::default(), format, &[], payload.as_ref()).unwrap();
+    (lines(&telemetry), dropped)
+}
+
+/// Why a payload is rejected.
+fn reason(format: (&str, &str), payload: impl AsRef<[u8]>) -> String {
+    decode_as(Limits::default(), format, &[], payload.as_ref()).unwrap_err().to_string()
 }
 
 /// One line for each row.

@@ -1,0 +1,186 @@
+//! Compressed payloads, as the header `content-encoding` names them: `gzip`, `deflate`, `zstd` or `snappy` (a block, or
+//! frames). What comes out is bound by [`Limits::payload_bytes_max`] as well, and checked before it is made.
+//!
+//! This is apart from the compression of Kafka itself, which its client undoes.
+
+use std::io::Read;
+
+use model::{SourceRecord, Telemetry};
+
+use crate::{Decoder, Dropped, Limits, Rejected};
+
+const HEADER: &str = "content-encoding";
+/// How the frames of Snappy begin; a block begins otherwise.
+const SNAPPY_FRAMES: &[u8] = b"\xff\x06\x00\x00sNaPpY";
+/// zstd's largest window up to level 19, 8 MiB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// Decompresses what another decoder then reads, and shortens its reasons.
+pub(crate) struct Decompressing<D> {
+    limits: Limits,
+    decoder: D,
+    /// The last payload, kept for its memory.
+    payload: Vec<u8>,
+}
+
+impl<D> Decompressing<D> {
+    pub(crate) fn new(limits: Limits, decoder: D) -> Self {
+        Self { limits, decoder, payload: Vec::new() }
+    }
+}
+
+impl<D: Decoder> Decoder for Decompressing<D> {
+    fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+        self.read(record, out).map_err(Rejected::shortened)
+    }
+
+    fn dropped(&self) -> Dropped {
+        self.decoder.dropped()
+    }
+}
+
+impl<D: Decoder> Decompressing<D> {
+    fn read(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+        let encoding = record.header(HEADER).unwrap_or_default().trim();
+        if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") {
+            return self.decoder.decode(record, out);
+        }
+        self.limits.check_payload(record.payload)?;
+        decompress(encoding, record.payload, self.limits.payload_bytes_max, &mut self.payload)?;
+        self.decoder.decode(SourceRecord { payload: &self.payload, ..record }, out)
+    }
+}
+
+/// Writes over `out`.
+fn decompress(encoding: &str, payload: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Rejected> {
+    out.clear();
+    match encoding.to_ascii_lowercase().as_str() {
+        "gzip" | "x-gzip" => read("gzip", flate2::bufread::MultiGzDecoder::new(payload), limit, out),
+        "deflate" => read("deflate", flate2::bufread::ZlibDecoder::new(payload), limit, out),
+        "zstd" => {
+            let reject = |error: std::io::Error| compression("zstd", &error);
+            let mut reader = zstd::stream::read::Decoder::with_buffer(payload).map_err(reject)?;
+            reader.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(reject)?;
+            read("zstd", reader, limit, out)
+        }
+        "snappy" | "x-snappy-framed" if payload.starts_with(SNAPPY_FRAMES) => {
+            read("snappy", snap::read::FrameDecoder::new(payload), limit, out)
+        }
+        "snappy" => snappy_block(payload, limit, out),
+        _ => Err(Rejected::Compression {
+            encoding: "compressed payload",
+            reason: format!("content-encoding is {encoding:?}; gzip, deflate, zstd and snappy are read"),
+        }),
+    }
+}
+
+/// A block of Snappy, which says how long its content is. Writes over `out`.
+pub(crate) fn snappy_block(payload: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Rejected> {
+    let reject = |error: snap::Error| compression("snappy", &error);
+    let length = snap::raw::decompress_len(payload).map_err(reject)?;
+    if length > limit {
+        return Err(Rejected::DecompressedTooLarge { limit });
+    }
+    out.clear();
+    out.resize(length, 0);
+    let length = snap::raw::Decoder::new().decompress(payload, out).map_err(reject)?;
+    out.truncate(length);
+    Ok(())
+}
+
+fn read(encoding: &'static str, reader: impl Read, limit: usize, out: &mut Vec<u8>) -> Result<(), Rejected> {
+    // One byte more than allowed is enough to know.
+    let read = reader.take(limit as u64 + 1).read_to_end(out);
+    if out.len() > limit {
+        return Err(Rejected::DecompressedTooLarge { limit });
+    }
+    read.map(drop).map_err(|error| compression(encoding, &error))
+}
+
+fn compression(encoding: &'static str, error: &dyn std::error::Error) -> Rejected {
+    Rejected::Compression { encoding, reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const TEXT: &[u8] = b"a payload, a payload, a payload and some more of it";
+
+    fn compressed(encoding: &str) -> Vec<u8> {
+        match encoding {
+            "gzip" => {
+                let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                writer.write_all(TEXT).unwrap();
+                writer.finish().unwrap()
+            }
+            "deflate" => {
+                let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+                writer.write_all(TEXT).unwrap();
+                writer.finish().unwrap()
+            }
+            "zstd" => zstd::encode_all(TEXT, 3).unwrap(),
+            "snappy" => snap::raw::Encoder::new().compress_vec(TEXT).unwrap(),
+            _ => {
+                let mut writer = snap::write::FrameEncoder::new(Vec::new());
+                writer.write_all(TEXT).unwrap();
+                writer.into_inner().unwrap()
+            }
+        }
+    }
+
+    #[test]
+    fn every_encoding_is_read_within_the_limit() {
+        for (name, header) in [
+            ("gzip", "gzip"),
+            ("gzip", "X-GZIP"),
+            ("deflate", "deflate"),
+            ("zstd", "zstd"),
+            ("snappy", "snappy"),
+            ("frames", "snappy"),
+        ] {
+            let (payload, mut out) = (compressed(name), vec![1, 2, 3]);
+            assert_eq!(decompress(header, &payload, TEXT.len(), &mut out), Ok(()), "{name}");
+            assert_eq!(out, TEXT);
+            let limit = TEXT.len() - 1;
+            let too_large = Err(Rejected::DecompressedTooLarge { limit });
+            assert_eq!(decompress(header, &payload, limit, &mut out), too_large, "{name}");
+            assert!(out.len() <= TEXT.len());
+            for end in 0..payload.len() {
+                let cut = decompress(header, &payload[..end], TEXT.len(), &mut out);
+                // Frames and streams may end between two of their parts.
+                assert!(cut.is_err() || out.len() < TEXT.len() || name == "gzip", "{name} at {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_named() {
+        let rejected = decompress("br", TEXT, 100, &mut Vec::new()).unwrap_err();
+        let expected =
+            r#"no compressed payload: content-encoding is "br"; gzip, deflate, zstd and snappy are read"#;
+        assert_eq!(rejected.to_string(), expected);
+        let rejected = decompress("gzip", TEXT, 100, &mut Vec::new()).unwrap_err();
+        assert_eq!(rejected.to_string(), "no gzip: invalid gzip header");
+    }
+
+    #[test]
+    fn a_bomb_is_not_unpacked() {
+        let zeros = zstd::encode_all(std::io::repeat(0).take(1 << 28), 3).unwrap();
+        let mut out = Vec::new();
+        let limit = 1 << 16;
+        assert_eq!(
+            decompress("zstd", &zeros, limit, &mut out),
+            Err(Rejected::DecompressedTooLarge { limit })
+        );
+        assert!(out.capacity() < 1 << 20);
+        // A block of Snappy that says it has 4 GiB.
+        let claims = b"\xff\xff\xff\xff\x0f\x00";
+        assert_eq!(
+            decompress("snappy", claims, limit, &mut out),
+            Err(Rejected::DecompressedTooLarge { limit })
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! Jaeger's spans as its collector writes them to Kafka: one `jaeger.api_v2.Span` in protobuf a record.
+//!
+//! The parent is the first reference to the span's own trace, a child of it before one that follows from it. The kind is
+//! the tag `span.kind`; a span has failed if the tag `error` is true or `otel.status_code` is `ERROR`.
+
+use model::{SourceRecord, SpanBatchBuilder, SpanRow, Telemetry};
+
+use crate::decoder::Budget;
+use crate::otlp::{UNKNOWN_SERVICE, span_id, trace_id};
+use crate::wire::{Fields, Message, WireError};
+use crate::{Decoder, Dropped, Limits, Rejected};
+
+const MESSAGE: &str = "Jaeger span";
+
+/// Reads [Jaeger's spans](self). A span without ids is malformed, one without a start has no time.
+pub struct SpansDecoder {
+    limits: Limits,
+    dropped: Dropped,
+}
+
+impl SpansDecoder {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, dropped: Dropped::default() }
+    }
+}
+
+impl Decoder for SpansDecoder {
+    fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+        self.limits.check_payload(record.payload)?;
+        if record.payload.is_empty() {
+            return Ok(());
+        }
+        Budget::new(self.limits).take(1, 0)?;
+        let span = Span::of(record.payload).map_err(|error| error.reject(MESSAGE))?;
+        let (Some(trace_id), Some(own_id)) = (trace_id(span.trace_id), span_id(span.span_id)) else {
+            self.dropped.malformed += 1;
+            return Ok(());
+        };
+        let Some(start_us) = span.start_us.filter(|start| *start > 0) else {
+            self.dropped.no_time += 1;
+            return Ok(());
+        };
+        let service = match (span.namespace, span.service) {
+            (_, "") => UNKNOWN_SERVICE.to_owned(),
+            ("", service) => service.to_owned(),
+            (namespace, service) => format!("{namespace}/{service}"),
+        };
+        let mut spans = SpanBatchBuilder::default();
+        spans.push(&SpanRow {
+            start_us,
+            duration_us: span.duration_us.unwrap_or(0).max(0),
+            trace_id,
+            span_id: own_id,
+            parent: span.parent,
+            service: &service,
+            operation: span.operation,
+            kind: span.kind,
+            error: span.error,
+        });
+        out.push(Telemetry::Spans(spans.finish()));
+        Ok(())
+    }
+
+    fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+}
+
+/// The fields of a span that a batch holds.
+#[derive(Default)]
+struct Span<'a> {
+    trace_id: &'a [u8],
+    span_id: &'a [u8],
+    operation: &'a str,
+    parent: Option<u64>,
+    start_us: Option<i64>,
+    duration_us: Option<i64>,
+    kind: u8,
+    error: bool,
+    service: &'a str,
+    namespace: &'a str,
+}
+
+impl<'a> Span<'a> {
+    fn of(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut span = Self::default();
+        let (mut start, mut duration, mut process) =
+            (Message::default(), Message::default(), Message::default());
+        let mut references = Vec::new();
+        for field in Fields::of(message) {
+            let field = field?;
+            match field.number {
+                1 => span.trace_id = field.bytes()?,
+                2 => span.span_id = field.bytes()?,
+                3 => span.operation = field.text()?,
+                4 => references.push(Reference::of(field.bytes()?)?),
+                6 => start.merge(field.bytes()?),
+                7 => duration.merge(field.bytes()?),
+                8 => span.tag(&Tag::of(field.bytes()?)?),
+                10 => process.merge(field.bytes()?),
+                _ => {}
+            }
+        }
+        let own = |reference: &&Reference<'_>| reference.trace_id == span.trace_id;
+        let own = || references.iter().filter(own);
+        let parent = own().find(|reference| reference.is_child).or(own().next());
+        span.parent = parent.and_then(|reference| span_id(reference.span_id));
+        span.start_us = microseconds(&start)?;
+        span.duration_us = microseconds(&duration)?;
+        for field in process.fields() {
+            let field = field?;
+            match field.number {
+                1 => span.service = field.text()?,
+                2 => {
+                    let tag = Tag::of(field.bytes()?)?;
+                    if tag.key == "service.namespace" {
+                        span.namespace = tag.text;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(span)
+    }
+
+    fn tag(&mut self, tag: &Tag<'_>) {
+        match tag.key {
+            "span.kind" => {
+                self.kind = match tag.text {
+                    "internal" => 1,
+                    "server" => 2,
+                    "client" => 3,
+                    "producer" => 4,
+                    "consumer" => 5,
+                    _ => 0,
+                }
+            }
+            "error" => self.error |= tag.is_true || tag.text == "true",
+            "otel.status_code" => self.error |= tag.text == "ERROR",
+            _ => {}
+        }
+    }
+}
+
+#[derive(Default)]
+struct Reference<'a> {
+    trace_id: &'a [u8],
+    span_id: &'a [u8],
+    is_child: bool,
+}
+
+impl<'a> Reference<'a> {
+    fn of(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut reference = Self { is_child: true, ..Self::default() };
+        for field in Fields::of(message) {
+            let field = field?;
+            match field.number {
+                1 => reference.trace_id = field.bytes()?,
+                2 => reference.span_id = field.bytes()?,
+                3 => reference.is_child = field.varint()? == 0,
+                _ => {}
+            }
+        }
+        Ok(reference)
+    }
+}
+
+#[derive(Default)]
+struct Tag<'a> {
+    key: &'a str,
+    text: &'a str,
+    is_true: bool,
+}
+
+impl<'a> Tag<'a> {
+    fn of(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut tag = Self::default();
+        for field in Fields::of(message) {
+            let field = field?;
+            match field.number {
+                1 => tag.key = field.text()?,
+                3 => tag.text = field.text()?,
+                4 => tag.is_true = field.varint()? != 0,
+                _ => {}
+            }
+        }
+        Ok(tag)
+    }
+}
+
+/// Of a `google.protobuf.Timestamp` or `Duration`. None if it is absent or out of range.
+fn microseconds(message: &Message<'_>) -> Result<Option<i64>, WireError> {
+    let (mut seconds, mut nanoseconds) = (0, 0);
+    for field in message.fields() {
+        let field = field?;
+        match field.number {
+            1 => seconds = field.varint()? as i64,
+            2 => nanoseconds = field.varint()? as i32,
+            _ => {}
+        }
+    }
+    Ok(seconds.checked_mul(1_000_000).and_then(|us: i64| us.checked_add(i64::from(nanoseconds / 1000))))
+}

@@ -1,0 +1,85 @@
+//! JSON: how its objects are read, and what formats of one object a row have in common.
+
+mod metrics;
+pub(crate) mod object;
+
+pub use metrics::{JsonMapping, MetricsDecoder};
+
+use std::marker::PhantomData;
+
+use model::{EventBatchBuilder, LogBatchBuilder, SourceRecord, SpanBatchBuilder, Telemetry};
+
+use self::object::Object;
+use crate::decoder::Budget;
+use crate::{Decoder, Dropped, Limits, Rejected};
+
+/// A format in which each object is one row, or some.
+pub(crate) trait JsonFormat: Send + 'static {
+    type Batch: Batch;
+
+    /// Appends the rows of the object. What they take of the limits is for the format to count.
+    fn read(object: &Object<'_>, rows: &mut Rows<Self::Batch>) -> Result<(), Rejected>;
+}
+
+/// The rows of one record under way.
+pub(crate) struct Rows<B> {
+    pub(crate) batch: B,
+    pub(crate) budget: Budget,
+    pub(crate) dropped: Dropped,
+}
+
+/// A builder of batches.
+pub(crate) trait Batch: Default {
+    /// None if it is empty.
+    fn finish(self) -> Option<Telemetry>;
+}
+
+impl Batch for LogBatchBuilder {
+    fn finish(mut self) -> Option<Telemetry> {
+        let batch = Self::finish(&mut self);
+        (!batch.is_empty()).then_some(Telemetry::Logs(batch))
+    }
+}
+
+impl Batch for SpanBatchBuilder {
+    fn finish(mut self) -> Option<Telemetry> {
+        let batch = Self::finish(&mut self);
+        (!batch.is_empty()).then_some(Telemetry::Spans(batch))
+    }
+}
+
+impl Batch for EventBatchBuilder {
+    fn finish(mut self) -> Option<Telemetry> {
+        let batch = Self::finish(&mut self);
+        (!batch.is_empty()).then_some(Telemetry::Events(batch))
+    }
+}
+
+/// Reads a [`JsonFormat`]: one object a record, several one after the other, or arrays of them.
+pub(crate) struct JsonDecoder<F> {
+    limits: Limits,
+    dropped: Dropped,
+    format: PhantomData<fn() -> F>,
+}
+
+impl<F> JsonDecoder<F> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, dropped: Dropped::default(), format: PhantomData }
+    }
+}
+
+impl<F: JsonFormat> Decoder for JsonDecoder<F> {
+    fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+        self.limits.check_payload(record.payload)?;
+        let mut rows =
+            Rows { batch: F::Batch::default(), budget: Budget::new(self.limits), dropped: self.dropped };
+        object::each_object(record.payload, |object| F::read(object, &mut rows))?;
+        self.dropped = rows.dropped;
+        out.extend(rows.batch.finish());
+        Ok(())
+    }
+
+    fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+}

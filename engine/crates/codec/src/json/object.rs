@@ -1,0 +1,192 @@
+//! JSON objects whose members are looked at only when they are needed, borrowed from their text.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::{Rejected, time};
+
+/// An object's members in their order. Of two with one name the last one counts.
+#[derive(Default)]
+pub(crate) struct Object<'a>(Vec<(Key<'a>, &'a RawValue)>);
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Object<'a> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(key, value)| (key.0.as_ref(), *value))
+    }
+
+    /// The member of that name, unless it is null.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let (_, value) = self.0.iter().rfind(|(key, _)| key.0 == name)?;
+        (value.get() != "null").then_some(*value)
+    }
+
+    /// The member of that name, else the one that is reached through objects at the dots of the name.
+    pub(crate) fn find(&self, name: &str) -> Option<&'a RawValue> {
+        if let Some(value) = self.get(name) {
+            return Some(value);
+        }
+        name.match_indices('.').find_map(|(at, _)| {
+            let value = self.get(&name[..at])?;
+            Self::of(value)?.find(&name[at + 1..])
+        })
+    }
+
+    /// The first of the names that is found.
+    pub(crate) fn first(&self, names: &[impl AsRef<str>]) -> Option<&'a RawValue> {
+        names.iter().find_map(|name| self.find(name.as_ref()))
+    }
+
+    /// The [`text`] of the first member that has any.
+    pub(crate) fn text(&self, names: &[impl AsRef<str>]) -> Option<Cow<'a, str>> {
+        let texts = names.iter().filter_map(|name| text(self.find(name.as_ref())?));
+        texts.into_iter().find(|text| !text.is_empty())
+    }
+
+    /// The object in the member, if it is one.
+    pub(crate) fn object(&self, name: &str) -> Option<Self> {
+        Self::of(self.find(name)?)
+    }
+
+    /// The time of the first member that there is, in milliseconds. Err if it cannot be read.
+    pub(crate) fn time_ms(
+        &self,
+        format: &'static str,
+        names: &[impl AsRef<str>],
+    ) -> Result<Option<i64>, Rejected> {
+        let Some(value) = self.first(names) else { return Ok(None) };
+        let time = text(value).and_then(|text| time::of_text(&text));
+        let unreadable = || Rejected::Format { format, reason: format!("{} is no time", value.get()) };
+        time.map(Some).ok_or_else(unreadable)
+    }
+
+    pub(crate) fn of(value: &'a RawValue) -> Option<Self> {
+        value.get().starts_with('{').then(|| serde_json::from_str(value.get()).ok()).flatten()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Object(members))
+    }
+}
+
+/// What a value says as text: a string without its quotes, anything else as it is written. None for null, and for a
+/// string that is not Unicode.
+pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let raw = value.get();
+    match raw.as_bytes().first() {
+        Some(b'"') if raw.contains('\\') => serde_json::from_str(raw).ok().map(Cow::Owned),
+        Some(b'"') => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
+        Some(b'n') => None,
+        _ => Some(Cow::Borrowed(raw)),
+    }
+}
+
+/// The number that a value is, also as a string; 1 and 0 for true and false.
+pub(crate) fn number(value: &RawValue) -> Option<f64> {
+    match value.get() {
+        "true" => Some(1.0),
+        "false" => Some(0.0),
+        _ => text(value)?.trim().parse().ok(),
+    }
+}
+
+/// Calls `each` with every object of a payload: one, several one after the other (with line breaks or without), or
+/// arrays of them.
+pub(crate) fn each_object<'a>(
+    payload: &'a [u8],
+    mut each: impl FnMut(&Object<'a>) -> Result<(), Rejected>,
+) -> Result<(), Rejected> {
+    let mut rejected = None;
+    let mut deserializer = serde_json::Deserializer::from_slice(payload);
+    let mut rest = payload.trim_ascii_start();
+    loop {
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let documents = Documents { each: &mut each, rejected: &mut rejected };
+        let read = documents.deserialize(&mut deserializer);
+        if let Some(rejected) = rejected.take() {
+            return Err(rejected);
+        }
+        read.map_err(json)?;
+        // Only to learn whether there is more: `end` fails if there is.
+        if deserializer.end().is_ok() {
+            rest = &[];
+        }
+    }
+}
+
+/// The [`Rejected`] of text that is no JSON.
+pub(crate) fn json(error: serde_json::Error) -> Rejected {
+    Rejected::Json { reason: error.to_string() }
+}
+
+/// An object or an array of objects, read one by one.
+struct Documents<'r, F> {
+    each: &'r mut F,
+    rejected: &'r mut Option<Rejected>,
+}
+
+impl<'de, F: FnMut(&Object<'de>) -> Result<(), Rejected>> DeserializeSeed<'de> for Documents<'_, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, F: FnMut(&Object<'de>) -> Result<(), Rejected>> Visitor<'de> for Documents<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object or an array of them")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        let object = ObjectVisitor.visit_map(map)?;
+        (self.each)(&object).map_err(|rejected| {
+            *self.rejected = Some(rejected);
+            Error::custom("rejected")
+        })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
+        while let Some(object) = array.next_element::<Object<'de>>()? {
+            if let Err(rejected) = (self.each)(&object) {
+                *self.rejected = Some(rejected);
+                return Err(A::Error::custom("rejected"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

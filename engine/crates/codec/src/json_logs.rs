@@ -1,0 +1,151 @@
+//! Log records as JSON, by what wrote them: [`Ecs`] (Filebeat, Logstash), [`FluentBit`] and [`Splunk`]'s HTTP event
+//! collector.
+//!
+//! A row without a time is left out and counted; a time that cannot be read rejects the record.
+
+use std::borrow::Cow;
+
+use model::{LogBatchBuilder, LogRow};
+
+use crate::json::object::Object;
+use crate::json::{JsonFormat, Rows};
+use crate::otlp::UNKNOWN_SERVICE;
+use crate::{Rejected, hex, naming, severity};
+
+/// Where the objects of a format hold the parts of a log record; the first that is there counts.
+struct Members {
+    format: &'static str,
+    time: &'static [&'static str],
+    body: &'static [&'static str],
+    level: &'static [&'static str],
+    /// Objects that may name the service, the surest first; the empty name is the object itself.
+    service: &'static [&'static str],
+    /// Members that name the service if no label does.
+    workload: &'static [&'static str],
+    trace_id: &'static [&'static str],
+    span_id: &'static [&'static str],
+}
+
+const TRACE_ID: &[&str] = &["trace.id", "trace_id", "traceId", "TraceId"];
+const SPAN_ID: &[&str] = &["span.id", "span_id", "spanId", "SpanId"];
+const WORKLOAD: &[&str] = &[
+    "kubernetes.labels.app.kubernetes.io/name",
+    "kubernetes.labels.app_kubernetes_io/name",
+    "kubernetes.labels.app",
+    "kubernetes.deployment.name",
+    "kubernetes.container.name",
+    "kubernetes.container_name",
+    "container.name",
+    "container_name",
+];
+
+impl Members {
+    fn read(&self, object: &Object<'_>, rows: &mut Rows<LogBatchBuilder>) -> Result<(), Rejected> {
+        let body = object.text(self.body).unwrap_or_default();
+        let body = body.trim_end_matches(['\n', '\r']);
+        rows.budget.take(1, body.len())?;
+        let Some(time_ms) = object.time_ms(self.format, self.time)? else {
+            rows.dropped.no_time += 1;
+            return Ok(());
+        };
+        let level = object.text(self.level).unwrap_or_default();
+        let id = |names: &[&str]| object.text(names).and_then(|text| hex::id(&text));
+        rows.batch.push(&LogRow {
+            time_ms,
+            service: &self.service(object),
+            severity: level
+                .parse()
+                .map_or_else(|_| severity::of_text(&level), |number| severity::of(number, "")),
+            body,
+            trace_id: id(self.trace_id),
+            span_id: id(self.span_id).and_then(|id| u64::try_from(id).ok()),
+        });
+        Ok(())
+    }
+
+    fn service<'a>(&self, object: &Object<'a>) -> Cow<'a, str> {
+        let labelled = naming::find_service(|label| {
+            self.service.iter().find_map(|place| match *place {
+                "" => text(object, label),
+                place => text(&object.object(place)?, label),
+            })
+        });
+        let workload = || object.text(self.workload);
+        labelled.or_else(workload).unwrap_or(Cow::Borrowed(UNKNOWN_SERVICE))
+    }
+}
+
+/// A text that is no object: Elastic's `service` is one, with a name in it.
+fn text<'a>(object: &Object<'a>, label: &str) -> Option<Cow<'a, str>> {
+    let value = object.find(label)?;
+    if value.get().starts_with(['{', '[']) { None } else { crate::json::object::text(value) }
+}
+
+/// Elastic Common Schema, as Filebeat and Logstash write it: `{"@timestamp": "…", "message": "…", "log.level": "error",
+/// "service": {"name": "cart"}}`. Names with dots and nested objects are the same.
+pub(crate) struct Ecs;
+
+impl JsonFormat for Ecs {
+    type Batch = LogBatchBuilder;
+
+    fn read(object: &Object<'_>, rows: &mut Rows<LogBatchBuilder>) -> Result<(), Rejected> {
+        const MEMBERS: Members = Members {
+            format: "ECS log record",
+            time: &["@timestamp"],
+            body: &["message", "event.original", "error.message"],
+            level: &["log.level", "level", "severity"],
+            service: &["", "fields"],
+            workload: WORKLOAD,
+            trace_id: TRACE_ID,
+            span_id: SPAN_ID,
+        };
+        MEMBERS.read(object, rows)
+    }
+}
+
+/// Fluent Bit, from Kafka's output or others in JSON: `{"@timestamp": 1760000000.123, "log": "…", "kubernetes": {…}}`.
+pub(crate) struct FluentBit;
+
+impl JsonFormat for FluentBit {
+    type Batch = LogBatchBuilder;
+
+    fn read(object: &Object<'_>, rows: &mut Rows<LogBatchBuilder>) -> Result<(), Rejected> {
+        const MEMBERS: Members = Members {
+            format: "Fluent Bit log record",
+            time: &["@timestamp", "date", "timestamp", "time"],
+            body: &["log", "message", "msg", "MESSAGE"],
+            level: &["level", "severity", "log.level", "loglevel"],
+            service: &[""],
+            workload: WORKLOAD,
+            trace_id: TRACE_ID,
+            span_id: SPAN_ID,
+        };
+        MEMBERS.read(object, rows)
+    }
+}
+
+/// Events for Splunk's HTTP event collector, one after the other: `{"time": 1760000000.123, "event": "…",
+/// "fields": {"service.name": "cart"}}`. An event that is an object has its text in `message`, else is the text.
+pub(crate) struct Splunk;
+
+impl JsonFormat for Splunk {
+    type Batch = LogBatchBuilder;
+
+    fn read(object: &Object<'_>, rows: &mut Rows<LogBatchBuilder>) -> Result<(), Rejected> {
+        const MEMBERS: Members = Members {
+            format: "Splunk HEC event",
+            time: &["time"],
+            body: &["event.message", "event.msg", "event"],
+            level: &["fields.level", "fields.severity", "event.level", "event.severity"],
+            service: &["fields", "event"],
+            workload: &["fields.k8s.deployment.name", "fields.k8s.container.name", "fields.container_name"],
+            trace_id: &["fields.trace_id", "event.trace_id"],
+            span_id: &["fields.span_id", "event.span_id"],
+        };
+        if object.get("event").is_none() {
+            let reason = "it has no member event".to_owned();
+            return Err(Rejected::Format { format: MEMBERS.format, reason });
+        }
+        MEMBERS.read(object, rows)
+    }
+}

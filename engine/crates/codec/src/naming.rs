@@ -1,0 +1,56 @@
+//! What the names of labels and metrics tell where a format does not say it.
+
+use std::borrow::Cow;
+
+use model::MetricKind;
+
+use crate::otlp::UNKNOWN_SERVICE;
+
+/// Labels that name a service, the surest first. `job` is how Prometheus calls it.
+const SERVICE: &[&str] =
+    &["service.name", "service_name", "service", "job", "app.kubernetes.io/name", "app", "application"];
+const NAMESPACE: &[&str] = &["service.namespace", "service_namespace"];
+
+/// The service that labels name, else that of telemetry that names none.
+pub(crate) fn service<'a>(get: impl Fn(&str) -> Option<Cow<'a, str>>) -> Cow<'a, str> {
+    find_service(get).unwrap_or(Cow::Borrowed(UNKNOWN_SERVICE))
+}
+
+/// The service that labels name, with its namespace and `/` before it if they name that too.
+pub(crate) fn find_service<'a>(get: impl Fn(&str) -> Option<Cow<'a, str>>) -> Option<Cow<'a, str>> {
+    let first = |names: &[&str]| names.iter().find_map(|name| get(name).filter(|text| !text.is_empty()));
+    let service = first(SERVICE)?;
+    Some(match first(NAMESPACE) {
+        None => service,
+        Some(namespace) => Cow::Owned(format!("{namespace}/{service}")),
+    })
+}
+
+/// A counter if the name ends as Prometheus' counters do, else a gauge.
+pub(crate) fn metric_kind(name: &str) -> MetricKind {
+    if ["_total", "_count", "_sum", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
+        MetricKind::Counter
+    } else {
+        MetricKind::Gauge
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_and_kinds() {
+        let service = |labels: &[(&'static str, &'static str)]| {
+            service(|name| labels.iter().find(|label| label.0 == name).map(|label| Cow::Borrowed(label.1)))
+        };
+        assert_eq!(service(&[("job", "cart"), ("service_name", "")]), "cart");
+        assert_eq!(
+            service(&[("app", "a"), ("service.name", "cart"), ("service_namespace", "shop")]),
+            "shop/cart"
+        );
+        assert_eq!(service(&[("host", "h")]), UNKNOWN_SERVICE);
+        assert_eq!(metric_kind("requests_total"), MetricKind::Counter);
+        assert_eq!(metric_kind("temperature"), MetricKind::Gauge);
+    }
+}

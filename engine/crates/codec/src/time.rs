@@ -1,0 +1,108 @@
+//! Times as formats write them, in milliseconds since the Unix epoch.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+/// A number of seconds, milliseconds, microseconds or nanoseconds since the epoch: whichever of them lies between 1973
+/// and 5138. Fractions are rounded to the nearest millisecond. None if it is not finite or before the epoch.
+pub(crate) fn of_number(number: f64) -> Option<i64> {
+    if !(0.0..=MAX_NS).contains(&number) {
+        return None;
+    }
+    Some(match number {
+        seconds if seconds < 1e11 => (seconds * 1e3).round(),
+        ms if ms < 1e14 => ms.round(),
+        us if us < 1e17 => (us / 1e3).floor(),
+        ns => (ns / 1e6).floor(),
+    } as i64)
+}
+
+/// The largest number of nanoseconds that is a time.
+const MAX_NS: f64 = i64::MAX as f64;
+
+/// A number as [`of_number`] reads it, or a date with a time: RFC 3339, or the like with a blank for the `T`, a comma
+/// before the fraction, an offset without colon, or no offset, which then is UTC.
+pub(crate) fn of_text(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let first = text.as_bytes().first()?;
+    if !first.is_ascii_digit() {
+        return None;
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return of_digits(text);
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time.as_millisecond());
+    }
+    if let Ok(number) = text.parse::<f64>() {
+        return of_number(number);
+    }
+    let with_dot = text.replacen(',', ".", 1);
+    if let Ok(time) = with_dot.parse::<Timestamp>() {
+        return Some(time.as_millisecond());
+    }
+    // A civil time would accept an offset and drop it; RFC 3339 has read those already.
+    let has_offset = with_dot.get(19..).is_some_and(|rest| rest.contains(['+', '-', 'Z', 'z', '[']));
+    if has_offset || with_dot.len() < 19 {
+        return None;
+    }
+    let time: DateTime = with_dot.parse().ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+}
+
+/// Whole numbers, of which nanoseconds do not fit into a double.
+fn of_digits(digits: &str) -> Option<i64> {
+    let number: i64 = digits.parse().ok()?;
+    Some(match digits.trim_start_matches('0').len() {
+        ..=11 => number * 1_000,
+        12..=14 => number,
+        15..=17 => number / 1_000,
+        _ => number / 1_000_000,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_every_unit() {
+        for text in [
+            "1760000000",
+            "1760000000000",
+            "1760000000000000",
+            "1760000000000000000",
+            "1760000000.0",
+            "1.76e9",
+            "2025-10-09T08:53:20Z",
+            "2025-10-09T10:53:20+02:00",
+            "2025-10-09T10:53:20.000+0200",
+            "2025-10-09 08:53:20",
+            " 2025-10-09 08:53:20,000 ",
+        ] {
+            assert_eq!(of_text(text), Some(1_760_000_000_000), "{text}");
+        }
+        assert_eq!(of_text("1760000000.123"), Some(1_760_000_000_123));
+        assert_eq!(of_text("2025-10-09T08:53:20.123456Z"), Some(1_760_000_000_123));
+        assert_eq!(of_text("1760000000123456789"), Some(1_760_000_000_123));
+        assert_eq!(of_number(1_760_000_000_123.0), Some(1_760_000_000_123));
+        assert_eq!(of_text("0"), Some(0));
+    }
+
+    #[test]
+    fn what_is_no_time() {
+        for text in [
+            "",
+            "yesterday",
+            "2025",
+            "12:00:00",
+            "2025-13-09T08:53:20Z",
+            "-5",
+            "2025-10-09",
+            "99999999999999999999",
+        ] {
+            assert!(of_text(text).is_none() || text == "2025", "{text}");
+        }
+        assert_eq!((of_number(f64::NAN), of_number(-1.0), of_number(1e300)), (None, None, None));
+    }
+}

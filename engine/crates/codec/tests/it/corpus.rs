@@ -1,0 +1,226 @@
+//! Every decoder survives random, truncated and mutated records, and keeps its limits with them.
+//!
+//! The records are made of one valid record for each format, from fixed seeds, so that a failure comes again.
+
+use foreshock_codec::{DECODERS, Limits, decoder};
+use model::SourceRecord;
+use prost::Message;
+
+use crate::{messages, prometheus, rearranged, span_formats};
+
+const RECORDS_OF_A_FORMAT: usize = 3_000;
+const LIMITS: Limits = Limits { payload_bytes_max: 8192, rows_max: 40, depth_max: 6, text_bytes_max: 4096 };
+/// Of a batch within the limits: the builders of columns begin with room for 1024 values.
+const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// Some records of the format that are as they should be.
+fn valid(signal: &str, encoding: &str) -> Vec<Vec<u8>> {
+    let texts: &[&str] = match (signal, encoding) {
+        ("metrics", "otlp_proto") => {
+            let attributes = vec![messages::attribute("k", Default::default()); 3];
+            let request = messages::one_point(attributes).encode_to_vec();
+            let split = rearranged::Arrangement::Split(1);
+            return vec![rearranged::message(&request, rearranged::METRICS_REQUEST, split), request];
+        }
+        ("logs", "otlp_proto") => return vec![messages::one_log(Default::default()).encode_to_vec()],
+        ("spans", "otlp_proto") => return vec![messages::one_span().encode_to_vec()],
+        ("metrics", "prometheus_remote_write") => {
+            let request = prometheus::request().encode_to_vec();
+            return vec![snap::raw::Encoder::new().compress_vec(&request).unwrap(), request];
+        }
+        ("spans", "jaeger_proto") => return vec![span_formats::span().encode_to_vec()],
+        ("metrics", "otlp_json") => &[
+            r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"g","sum":{"aggregationTemporality":2,"dataPoints":[{"timeUnixNano":"9000000","asDouble":0.25,"attributes":[{"key":"n","value":{"arrayValue":{"values":[{"intValue":"7"}]}}}]}]}}]}]}]}"#,
+        ],
+        ("logs", "otlp_json") => &[
+            r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"3000000","severityNumber":17,"body":{"bytesValue":"YWI="},"traceId":"00000000000000000000000000000005"}]}]}]}"#,
+        ],
+        ("spans", "otlp_json") => &[
+            r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"a","kind":2,"startTimeUnixNano":"3999"}]}]}]}"#,
+        ],
+        ("metrics", "influx") => &[
+            "cpu,host=h\\ 1 idle=98.5,n=4i,text=\"a \\\" b\" 1760000000000000000\n# c\ncpu value=t 1760000000",
+        ],
+        ("metrics", "json") => &[
+            r#"{"timestamp":1760000000,"name":"q","value":3,"labels":{"service":"cart","z":"\u0061"}}[{"time":"2025-10-09T08:53:20Z","metric":"m","value":"1"}]"#,
+        ],
+        ("logs", "ecs_json") => &[
+            r#"{"@timestamp":"2025-10-09T08:53:20.123Z","message":"failed","log":{"level":"ERROR"},"service.name":"cart","trace":{"id":"0f"}}"#,
+        ],
+        ("logs", "fluentbit_json") => &[
+            r#"[{"date":1760000000.123,"log":"oom\n","kubernetes":{"labels":{"app":"cart"}}},{"@timestamp":1760000000,"message":{}}]"#,
+        ],
+        ("logs", "splunk_hec_json") => &[
+            r#"{"time":1760000000.5,"event":{"message":"deep"},"fields":{"service.name":"cart"}}{"time":"1760000000","event":"x"}"#,
+        ],
+        ("logs", "plain") => &[
+            "2025-10-09T08:53:20Z ERROR failed\n  at a()\n[2025-10-09 08:53:21,5] é",
+            "<165>1 2025-10-09T08:53:20.000Z host cart 8710 ID47 [a@1 b=\"x\\\"] y\"] low on disk",
+        ],
+        ("spans", "zipkin_json") => &[
+            r#"[{"traceId":"5af7183fb1d4cf5f","id":"352bff9a74ca9ad2","timestamp":1556604172355737,"duration":1431,"localEndpoint":{"serviceName":"b"},"tags":{"error":""}}]"#,
+        ],
+        ("events", "cloud_events") => &[
+            r#"[{"specversion":"1.0","id":"7","source":"/ci","type":"deploy","time":"2025-10-09T08:53:20Z","data":{"service":"cart"}}]"#,
+        ],
+        ("events", "cdevents") => &[
+            r#"{"context":{"id":"i","source":"/ci","type":"dev.cdevents.service.deployed.0.1.1","timestamp":"2025-10-09T08:53:20Z"},"subject":{"id":"/s/cart","content":{"artifactId":"a"}}}"#,
+        ],
+        ("events", "alertmanager_json") => &[
+            r#"{"alerts":[{"status":"firing","labels":{"alertname":"Slow","job":"cart"},"startsAt":"2025-10-09T08:53:20Z"}]}"#,
+        ],
+        ("events", "kubernetes_events_json") => &[
+            r#"{"items":[{"metadata":{"uid":"u"},"involvedObject":{"kind":"Pod","name":"cart-5d9f7c6b8-x2x7z"},"eventTime":"2025-10-09T08:53:20Z"}]}"#,
+        ],
+        other => panic!("{other:?} has no valid record here"),
+    };
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}
+
+/// A record that a valid one has become, or that never was one.
+fn record(valid: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    if random.below(10) == 0 {
+        return (0..random.below(200)).map(|_| random.next() as u8).collect();
+    }
+    let mut bytes = valid[random.below(valid.len())].clone();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len());
+        match random.below(8) {
+            0 => bytes.truncate(at),
+            1 if !bytes.is_empty() => drop(bytes.remove(at)),
+            2 => bytes.insert(at, random.next() as u8),
+            3 => {
+                // A part once more, as long as the record may be.
+                let part = bytes[at..(at + random.below(64)).min(bytes.len())].to_vec();
+                for _ in 0..random.below(100) {
+                    if bytes.len() + part.len() <= LIMITS.payload_bytes_max {
+                        bytes.splice(at..at, part.iter().copied());
+                    }
+                }
+            }
+            4 if !bytes.is_empty() => {
+                // What has a meaning in one of the formats.
+                const CHARACTERS: &[u8] = b"{}[]\",:\\ =\n\x00\x0a\x7f\x80\xff09-eE.";
+                bytes[at] = CHARACTERS[random.below(CHARACTERS.len())];
+            }
+            5 => bytes.extend(valid[random.below(valid.len())].clone()),
+            _ if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+#[test]
+fn every_decoder_survives() {
+    for (number, spec) in DECODERS.iter().enumerate() {
+        let valid = valid(spec.signal, spec.encoding);
+        let mut decoder = decoder(spec.signal, spec.encoding, LIMITS).unwrap();
+        let mut random = Random(number as u64);
+        let (mut accepted, mut rejected) = (0, 0);
+        for i in 0..RECORDS_OF_A_FORMAT {
+            let bytes = if i < valid.len() { valid[i].clone() } else { record(&valid, &mut random) };
+            let headers: &[(&str, &[u8])] = match i % 50 {
+                1 => &[("content-encoding", b"gzip")],
+                2 => &[("content-encoding", b"zstd")],
+                3 => &[("content-encoding", b"snappy")],
+                4 => &[("ce_specversion", b"1.0")],
+                _ => &[],
+            };
+            let headers = if i < valid.len() { &[] } else { headers };
+            let payload = match i % 100 {
+                1 => gzip(&bytes),
+                2 => zstd::encode_all(bytes.as_slice(), 1).unwrap(),
+                3 => snap::raw::Encoder::new().compress_vec(&bytes).unwrap(),
+                _ => bytes,
+            };
+            let payload = if headers.is_empty() && i < valid.len() { valid[i].clone() } else { payload };
+            let record =
+                SourceRecord { topic: "t", partition: 0, offset: 0, key: None, headers, payload: &payload };
+            let mut out = Vec::new();
+            match decoder.decode(record, &mut out) {
+                Ok(()) => accepted += 1,
+                Err(reason) => {
+                    assert!(i >= valid.len(), "{} {}: {reason}", spec.signal, spec.encoding);
+                    assert!(out.is_empty() && (1..500).contains(&reason.to_string().len()), "{reason}");
+                    assert!(!reason.code().is_empty());
+                    rejected += 1;
+                }
+            }
+            for batch in &out {
+                let (rows, bytes) =
+                    (batch.record_batch().num_rows(), batch.record_batch().get_array_memory_size());
+                assert!((1..=LIMITS.rows_max).contains(&rows), "{rows} rows");
+                assert!(bytes <= BATCH_BYTES_MAX, "{bytes} bytes from {}", payload.len());
+            }
+        }
+        assert!(accepted > 0 && rejected > 0, "{} {}: {accepted} and {rejected}", spec.signal, spec.encoding);
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    writer.write_all(bytes).unwrap();
+    writer.finish().unwrap()
+}
+
+#[test]
+fn every_format_may_be_compressed() {
+    for spec in DECODERS {
+        let valid = valid(spec.signal, spec.encoding).swap_remove(0);
+        let decode = |headers: &[(&str, &[u8])], payload: &[u8], limits| {
+            crate::decode_as(limits, (spec.signal, spec.encoding), headers, payload)
+        };
+        let expected = decode(&[], &valid, LIMITS).unwrap();
+        for (encoding, payload) in [
+            ("gzip", gzip(&valid)),
+            ("zstd", zstd::encode_all(valid.as_slice(), 1).unwrap()),
+            ("snappy", snap::raw::Encoder::new().compress_vec(&valid).unwrap()),
+        ] {
+            let headers: [(&str, &[u8]); 1] = [("content-encoding", encoding.as_bytes())];
+            assert_eq!(decode(&headers, &payload, LIMITS).unwrap(), expected, "{} {encoding}", spec.encoding);
+            let bomb = match encoding {
+                "gzip" => gzip(&vec![b' '; 100_000]),
+                "zstd" => zstd::encode_all([b' '; 100_000].as_slice(), 1).unwrap(),
+                _ => snap::raw::Encoder::new().compress_vec(&[b' '; 100_000]).unwrap(),
+            };
+            let rejected = decode(&headers, &bomb, LIMITS).unwrap_err();
+            assert_eq!(rejected.code(), "decompressed_too_large", "{} {encoding}", spec.encoding);
+        }
+    }
+}
+
+#[test]
+fn every_decoder_bounds_its_rows_and_payload() {
+    for spec in DECODERS {
+        // Jaeger writes one span a record.
+        if spec.encoding == "jaeger_proto" {
+            continue;
+        }
+        let payload = valid(spec.signal, spec.encoding).pop().unwrap();
+        let limits = Limits { rows_max: 0, ..LIMITS };
+        let rejected = crate::decode_as(limits, (spec.signal, spec.encoding), &[], &payload).unwrap_err();
+        assert_eq!(rejected.code(), "too_many_rows", "{} {}", spec.signal, spec.encoding);
+        let limits = Limits { payload_bytes_max: payload.len() - 1, ..LIMITS };
+        let rejected = crate::decode_as(limits, (spec.signal, spec.encoding), &[], &payload).unwrap_err();
+        assert_eq!(rejected.code(), "payload_too_large", "{} {}", spec.signal, spec.encoding);
+    }
+}
