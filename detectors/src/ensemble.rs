@@ -40,9 +40,22 @@ const INTERVALS: usize = 11;
 const INTERVAL_DEFAULT_S: f64 = 60.0;
 const WEEK_S: f64 = 7.0 * 86_400.0;
 
+/// Which evidence counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    #[default]
+    All,
+    /// The distance from the level, and steps.
+    Level,
+    /// The novelty of the picture.
+    Novelty,
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ensemble {
+    pub evidence: Evidence,
     pub direction: Direction,
     pub min_abs_dev: f64,
     /// As a share of the expected value's size. More than 0 makes the zero of the unit count.
@@ -138,7 +151,12 @@ impl Detector for Ensemble {
         let faded = |half_life_s: f64| (-elapsed_s / half_life_s.max(setting.interval_s)).exp2();
         state.hold *= faded(self.constants.hold_half_life_s);
         state.alerts *= faded(WEEK_S);
-        let evidence = judgement.evidence + novelty / (1.0 + self.constants.novelty_per_alert * state.alerts);
+        let novelty = novelty / (1.0 + self.constants.novelty_per_alert * state.alerts);
+        let evidence = match self.evidence {
+            Evidence::All => judgement.evidence + novelty,
+            Evidence::Level => judgement.evidence,
+            Evidence::Novelty => novelty,
+        };
         let evidence = self.counted(evidence, value - judgement.expected, judgement.expected);
         let mut anomaly_score = 0.0;
         if evidence > self.constants.hold_factor * state.hold {
@@ -174,6 +192,8 @@ impl Ensemble {
 mod tests {
     use super::*;
 
+    /// That a series may take.
+    const STATE_BYTES_MAX: usize = 8192;
     const STEP_MS: i64 = 300_000;
     const DAY: i64 = 288;
 
@@ -275,6 +295,8 @@ mod tests {
         assert_eq!(found(Ensemble { min_abs_dev: 30.0, ..default() }), [0; 0]);
         assert_eq!(found(Ensemble { min_abs_dev: 10.0, ..default() }), [1000, 1500]);
         assert_eq!(found(Ensemble { min_rel_dev: 0.3, ..default() }), [0; 0]);
+        assert_eq!(found(Ensemble { evidence: Evidence::Level, ..default() }), [1000, 1500]);
+        assert_eq!(found(Ensemble { evidence: Evidence::Novelty, ..default() }), [1000, 1500]);
     }
 
     #[test]
@@ -321,6 +343,6 @@ mod tests {
                 assert!(detector.is_sound(&state));
             }
         }
-        assert!((3000..=6144).contains(&largest), "{largest}");
+        assert!((3000..=STATE_BYTES_MAX).contains(&largest), "{largest}");
     }
 }
