@@ -5,7 +5,8 @@
 //! for every point of an incident takes [`ewma`](crate::ewma) or [`seasonal`](crate::seasonal).
 //!
 //! - *Level*: a robust z-score against a slow level, with a scale for either side. What is usual at a time of day is no evidence.
-//!   In a series that is smooth the step from one value to the next counts too, in units of such steps.
+//!   In a series that is smooth the step from one value to the next counts too, in units of such steps; in one that seldom
+//!   repeats itself, so does a run of the same value.
 //! - *Novelty*: how far 5-minute means, and the mean and deviation of these, lie from all places that the series has visited,
 //!   on a linear and on a curved (logarithmic) scale. A spike is seen by the first, a new pattern by this one only.
 //!
@@ -13,10 +14,11 @@
 //! where points are dense, since an operator has a budget of alerts a week and not of alerts a point. Only differences are
 //! looked at, in units of the series' own scale and range: `a x + b` with a > 0 is judged like `x`.
 //!
-//! Limits: times of day in UTC, no weeks; the absence of a usual pattern, slow degradation and gaps are no evidence; an
-//! incident in the first 150 points or so is learned as normal. Novelty counts from the 100th block of 5 minutes on.
-//! State of a series: 6 KB at the most. The maps of places are bounded, and one that is full forgets the place that was not
-//! visited for the longest time, which is new again when it is visited next.
+//! Limits: times of day in UTC, no weeks; the absence of a usual pattern and gaps are no evidence; an incident in the first
+//! 150 points or so is learned as normal. What is large each time and comes every few days, such as the fall of memory at a
+//! release, alerts each time. Novelty counts from the 100th block of 5 minutes on. State of a series: 8 KB at the most. The
+//! maps of places are bounded, and one that is full forgets the place that was not visited for the longest time, which is new
+//! again when it is visited next.
 
 mod constants;
 mod day;
@@ -24,6 +26,7 @@ mod level;
 mod novelty;
 mod places;
 mod residuals;
+mod still;
 
 use serde::{Deserialize, Serialize};
 
@@ -278,6 +281,17 @@ mod tests {
         let found = alerts(&Ensemble::default(), 2200, value);
         assert!(found.contains(&2000), "{found:?}");
         assert!(found.iter().all(|i| (2000..2100).contains(i)), "{found:?}");
+    }
+
+    #[test]
+    fn a_series_that_gets_stuck_is_one_alert() {
+        let value = |i: i64| noise(i.min(2000));
+        let found = alerts(&Ensemble::default(), 3000, value);
+        assert!(found.iter().filter(|i| **i > 2000).count() == 1, "{found:?}");
+        assert!(found.iter().any(|i| (2003..2020).contains(i)), "{found:?}");
+        // What stands still as a matter of course may do so for long.
+        let value = |i: i64| if i < 2000 { (noise(i) * 0.6).round() } else { 0.0 };
+        assert!(alerts(&Ensemble::default(), 3000, value).iter().all(|i| *i < 2000));
     }
 
     #[test]

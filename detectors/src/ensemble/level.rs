@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::day::DayProfile;
 use super::residuals::{Residuals, SIGMA_PER_SCALE};
+use super::still::Still;
 use super::{STATE_MAX, Setting, weight};
 
 /// The first residuals are learned as if they were at most this many times their median size.
@@ -33,6 +34,7 @@ pub(super) struct Level {
     /// The last value, as far as it can be believed, and the steps from each to the next.
     last: f64,
     steps: Residuals,
+    still: Still,
     /// Falls from 1 to 0.
     unlearned: f64,
     /// Of the residuals. It only explains them away: as a forecast it would carry incidents into the days after.
@@ -59,6 +61,7 @@ impl Level {
             let residual = value - mean;
             level.residuals.learn(residual, limit, level.points, setting);
             level.learn_step(*value, limit, setting);
+            level.still.observe(*value, level.points, setting);
             level.learn_day(level.day.part(*time_ms), residual, scale, setting);
             level.count(setting);
         }
@@ -70,6 +73,7 @@ impl Level {
             && self.last.abs() <= STATE_MAX
             && self.residuals.is_sound()
             && self.steps.is_sound()
+            && self.still.is_sound()
             && (0.0..1.0).contains(&self.unlearned)
             && [&self.day, &self.day_spread]
                 .into_iter()
@@ -82,8 +86,8 @@ impl Level {
         let part = self.day.part(time_ms);
         let scale = self.residuals.scale();
         let judgement = self.judge(residual, part, setting);
-        let judgement =
-            Judgement { evidence: judgement.evidence + self.step_evidence(value, setting), ..judgement };
+        let others = self.step_evidence(value, setting) + self.still.observe(value, self.points, setting);
+        let judgement = Judgement { evidence: judgement.evidence + others, ..judgement };
         let limit = if scale > 0.0 { setting.constants.clip_scales * scale } else { f64::INFINITY };
         self.mean += weight(setting.constants.level_weight, self.points) * residual.clamp(-limit, limit);
         self.residuals.learn(residual, limit, self.points, setting);
