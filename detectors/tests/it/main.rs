@@ -1,5 +1,7 @@
 //! Properties that every detector in the list must have.
 
+mod generated;
+
 use foreshock_detectors::{DETECTORS, DetectorBank, DetectorSpec, Point, Slot, Verdict};
 use proptest::prelude::*;
 use serde_json::json;
