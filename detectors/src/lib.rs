@@ -13,8 +13,10 @@ pub mod deviation;
 pub mod ensemble;
 pub mod ewma;
 pub mod isolation_forest;
+pub mod level_shift;
 pub mod registry;
 pub mod seasonal;
+pub mod tail;
 
 pub use deviation::{Deviation, Direction};
 pub use registry::{DETECTORS, DetectorSpec};

@@ -7,7 +7,9 @@ use crate::bank::Bank;
 use crate::ensemble::Ensemble;
 use crate::ewma::Ewma;
 use crate::isolation_forest::IsolationForest;
+use crate::level_shift::LevelShift;
 use crate::seasonal::Seasonal;
+use crate::tail::Tail;
 use crate::{Detector, DetectorBank, InvalidParameters};
 
 /// A detector as the configuration knows it.
@@ -39,6 +41,16 @@ pub const DETECTORS: &[DetectorSpec] = &[
         name: Ensemble::NAME,
         summary: "distance from a slow level and novelty of the picture, both against what the series does all the time",
         build: build::<Ensemble>,
+    },
+    DetectorSpec {
+        name: LevelShift::NAME,
+        summary: "a new level that stays, once; a return to the level before is none",
+        build: build::<LevelShift>,
+    },
+    DetectorSpec {
+        name: Tail::NAME,
+        summary: "how rare a residual is, by the distribution of the largest ones (SPOT)",
+        build: build::<Tail>,
     },
 ];
 

@@ -3,32 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::day::DayProfile;
-use super::{Rate, STATE_MAX, WEEK_S, is_size, weight};
+use super::residuals::{Residuals, SIGMA_PER_SCALE};
+use super::still::Still;
+use super::{STATE_MAX, Setting, weight};
 
-const LEVEL_WEIGHT: f64 = 0.03;
-const SCALE_WEIGHT: f64 = 0.01;
-/// From such a mean to a sigma, about.
-const SIGMA_PER_SCALE: f64 = 1.25;
-/// A residual is learned as if it were at most this many scales.
-const CLIP_SCALES: f64 = 15.0;
 /// The first residuals are learned as if they were at most this many times their median size.
 const FIRST_CLIP_MEDIANS: f64 = 30.0;
-/// Sigmas beyond this are no evidence.
-const USUAL_SIGMAS: f64 = 2.0;
-const SIGMAS_MAX: f64 = 100.0;
-/// Sigmas beyond the usual ones that alert, for a series that never had any.
-const ALERT_SIGMAS: f64 = 3.5;
-/// How much the mean excess of the series counts against an excess.
-const HABITUATION: f64 = 30.0;
-const HABIT_HALF_LIFE_POINTS: f64 = 2000.0;
-/// Evidence counts in full after a few times as many points.
-const RAMP_POINTS: f64 = 300.0;
-/// Parts of the day, how fast they are learned, and how often one must have been seen to count.
+/// Parts of the day, and how often one must have been seen to count.
 const DAY_PARTS: usize = 24;
-const DAY_WEIGHT: f64 = 0.1;
 const DAY_VISITS_MIN: u8 = 3;
-/// Sigma is at least this share of the sigma of residuals at that time of day.
-const DAY_SIGMA_SHARE: f64 = 0.5;
 /// A part of the day learns of a residual as if it were at most this many scales.
 const DAY_CLIP_SCALES: f64 = 3.0;
 
@@ -36,7 +19,7 @@ const DAY_CLIP_SCALES: f64 = 3.0;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Judgement {
     pub expected: f64,
-    /// Where the value alone would alert, without novelty.
+    /// Where the distance from the level would alert, without other evidence.
     pub lower: f64,
     pub upper: f64,
     /// 1 alerts.
@@ -47,12 +30,11 @@ pub(super) struct Judgement {
 pub(super) struct Level {
     points: u32,
     mean: f64,
-    /// Means of powers of residuals: of all, and twice those of the points above and below the level.
-    moment: f64,
-    moment_above: f64,
-    moment_below: f64,
-    /// Mean of the sigmas beyond the usual ones.
-    excess: f64,
+    residuals: Residuals,
+    /// The last value, as far as it can be believed, and the steps from each to the next.
+    last: f64,
+    steps: Residuals,
+    still: Still,
     /// Falls from 1 to 0.
     unlearned: f64,
     /// Of the residuals. It only explains them away: as a forecast it would carry incidents into the days after.
@@ -63,12 +45,13 @@ pub(super) struct Level {
 
 impl Level {
     /// From the first points of a series. Whatever is odd among them must not decide what the rest is compared with.
-    pub fn of(first: &[(i64, f64)]) -> Self {
+    pub fn of(first: &[(i64, f64)], setting: Setting) -> Self {
         let mean = median(first.iter().map(|(_, value)| *value));
         let scale = median(first.iter().map(|(_, value)| (value - mean).abs()));
         let limit = if scale > 0.0 { FIRST_CLIP_MEDIANS * scale } else { f64::INFINITY };
         let mut level = Self {
             mean,
+            last: mean,
             unlearned: 1.0,
             day: DayProfile::new(DAY_PARTS),
             day_spread: DayProfile::new(DAY_PARTS),
@@ -76,17 +59,21 @@ impl Level {
         };
         for (time_ms, value) in first {
             let residual = value - mean;
-            level.learn_scale(residual, limit);
-            level.learn_day(level.day.part(*time_ms), residual, scale);
-            level.count();
+            level.residuals.learn(residual, limit, level.points, setting);
+            level.learn_step(*value, limit, setting);
+            level.still.observe(*value, level.points, setting);
+            level.learn_day(level.day.part(*time_ms), residual, scale, setting);
+            level.count(setting);
         }
         level
     }
 
     pub fn is_sound(&self, has_begun: bool) -> bool {
-        let means = [self.moment, self.moment_above, self.moment_below, self.excess];
         self.mean.abs() <= STATE_MAX
-            && means.into_iter().all(is_size)
+            && self.last.abs() <= STATE_MAX
+            && self.residuals.is_sound()
+            && self.steps.is_sound()
+            && self.still.is_sound()
             && (0.0..1.0).contains(&self.unlearned)
             && [&self.day, &self.day_spread]
                 .into_iter()
@@ -94,59 +81,65 @@ impl Level {
     }
 
     /// Judges a value, then learns from it.
-    pub fn observe(&mut self, time_ms: i64, value: f64, rate: Rate) -> Judgement {
+    pub fn observe(&mut self, time_ms: i64, value: f64, setting: Setting) -> Judgement {
         let residual = value - self.mean;
         let part = self.day.part(time_ms);
-        let scale = root(self.moment);
-        let judgement = self.judge(residual, scale, part, rate);
-        let limit = if scale > 0.0 { CLIP_SCALES * scale } else { f64::INFINITY };
-        self.mean += weight(LEVEL_WEIGHT, self.points) * residual.clamp(-limit, limit);
-        self.learn_scale(residual, limit);
-        self.learn_day(part, residual, scale);
-        self.count();
+        let scale = self.residuals.scale();
+        let judgement = self.judge(residual, part, setting);
+        let others = self.step_evidence(value, setting) + self.still.observe(value, self.points, setting);
+        let judgement = Judgement { evidence: judgement.evidence + others, ..judgement };
+        let limit = if scale > 0.0 { setting.constants.clip_scales * scale } else { f64::INFINITY };
+        self.mean += weight(setting.constants.level_weight, self.points) * residual.clamp(-limit, limit);
+        self.residuals.learn(residual, limit, self.points, setting);
+        self.learn_step(value, limit, setting);
+        self.learn_day(part, residual, scale, setting);
+        self.count(setting);
         judgement
     }
 
-    fn judge(&mut self, residual: f64, scale: f64, part: usize, rate: Rate) -> Judgement {
+    fn judge(&mut self, residual: f64, part: usize, setting: Setting) -> Judgement {
         let is_known = self.day.visits(part) >= DAY_VISITS_MIN;
         let (usual, spread) =
             if is_known { (self.day.mean(part), self.day_spread.mean(part)) } else { (0.0, 0.0) };
-        let smallest = DAY_SIGMA_SHARE * SIGMA_PER_SCALE * spread;
-        let sigma = |moment: f64| (SIGMA_PER_SCALE * (scale + root(moment)) / 2.0).max(smallest);
-        let (sigma_above, sigma_below) = (sigma(self.moment_above), sigma(self.moment_below));
-        let own = if residual > 0.0 { sigma_above } else { sigma_below };
-        // A flat series that moves is as surprising as can be.
-        let sigmas = if residual == 0.0 { 0.0 } else { (residual.abs() / own).min(SIGMAS_MAX) };
-        let excess = (sigmas - USUAL_SIGMAS).max(0.0);
-        // Sigmas beyond the usual ones that alert.
-        let habituation = 1.0 + HABITUATION / rate.weight * self.excess;
-        let alert = ALERT_SIGMAS * habituation / (rate.weight * (1.0 - self.unlearned));
+        let smallest = setting.constants.day_sigma_share * SIGMA_PER_SCALE * spread;
+        let measure = self.residuals.measure(self.unlearned, smallest, setting);
+        let excess = measure.excess(residual, setting);
+        self.residuals.learn_excess(excess, self.points, setting);
         let unexplained = if residual == 0.0 { 0.0 } else { (1.0 - usual / residual).clamp(0.0, 1.0) };
-        let decay = rate.decay(HABIT_HALF_LIFE_POINTS, WEEK_S);
-        self.excess += weight(decay, self.points) * (excess - self.excess);
         Judgement {
             expected: self.mean + usual,
-            lower: self.mean - bound(-usual, sigma_below, alert),
-            upper: self.mean + bound(usual, sigma_above, alert),
-            evidence: excess / alert * unexplained,
+            lower: self.mean - bound(-usual, measure.sigma_below, measure.alert, setting),
+            upper: self.mean + bound(usual, measure.sigma_above, measure.alert, setting),
+            evidence: excess / measure.alert * unexplained,
         }
     }
 
-    fn learn_scale(&mut self, residual: f64, limit: f64) {
-        let power = power(residual.abs().min(limit));
-        let (above, below) = if residual > 0.0 { (2.0 * power, 0.0) } else { (0.0, 2.0 * power) };
-        let by = weight(SCALE_WEIGHT, self.points);
-        self.moment += by * (power - self.moment);
-        self.moment_above += by * (above - self.moment_above);
-        self.moment_below += by * (below - self.moment_below);
+    /// What the step from the last value says. In a series that is smooth a step tells more than the distance from a level
+    /// that the day moves; in noise it tells nothing that the level does not, and counts for nothing.
+    fn step_evidence(&mut self, value: f64, setting: Setting) -> f64 {
+        let step = value - self.last;
+        let measure = self.steps.measure(self.unlearned, 0.0, setting);
+        let excess = measure.excess(step, setting);
+        self.steps.learn_excess(excess, self.points, setting);
+        let (steps, residuals) = (self.steps.scale(), self.residuals.scale());
+        let smoothness = if steps < residuals { 1.0 - steps / residuals } else { 0.0 };
+        setting.constants.step_factor * smoothness * smoothness * excess / measure.alert
     }
 
-    fn learn_day(&mut self, part: usize, residual: f64, scale: f64) {
+    fn learn_step(&mut self, value: f64, limit: f64, setting: Setting) {
+        let step = value - self.last;
+        let scale = self.steps.scale();
+        let limit = if scale > 0.0 { setting.constants.clip_scales * scale } else { limit };
+        self.last += step.clamp(-limit, limit);
+        self.steps.learn(step, limit, self.points, setting);
+    }
+
+    fn learn_day(&mut self, part: usize, residual: f64, scale: f64, setting: Setting) {
         let limit = DAY_CLIP_SCALES * scale;
         let error = residual - self.day.mean(part);
-        self.day.learn(part, error.clamp(-limit, limit), DAY_WEIGHT);
-        let size = error.abs().min(CLIP_SCALES * scale);
-        self.day_spread.learn(part, size - self.day_spread.mean(part), DAY_WEIGHT);
+        self.day.learn(part, error.clamp(-limit, limit), setting.constants.level_day_weight);
+        let size = error.abs().min(setting.constants.clip_scales * scale);
+        self.day_spread.learn(part, size - self.day_spread.mean(part), setting.constants.level_day_weight);
     }
 
     #[cfg(test)]
@@ -154,19 +147,10 @@ impl Level {
         self.day.heap_bytes() + self.day_spread.heap_bytes()
     }
 
-    fn count(&mut self) {
-        self.unlearned *= (-1.0 / RAMP_POINTS).exp();
+    fn count(&mut self, setting: Setting) {
+        self.unlearned *= (-1.0 / setting.constants.level_ramp_points).exp();
         self.points = self.points.saturating_add(1);
     }
-}
-
-/// The scale is the mean of residuals to the power of 1.25, and of that the root: more than 1 calms heavy tails.
-fn power(size: f64) -> f64 {
-    size * size.sqrt().sqrt()
-}
-
-fn root(moment: f64) -> f64 {
-    moment.powf(0.8)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -176,12 +160,12 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// The smallest residual of a side that alerts, where so much of it is `usual` at this time of day.
-fn bound(usual: f64, sigma: f64, alert: f64) -> f64 {
+fn bound(usual: f64, sigma: f64, alert: f64, setting: Setting) -> f64 {
     if usual <= 0.0 {
-        return sigma * (USUAL_SIGMAS + alert);
+        return sigma * (setting.constants.usual_sigmas + alert);
     }
     // The larger solution of (x - usual_sigmas) (x - usual) = alert x, in sigmas.
-    let half = (sigma * (USUAL_SIGMAS + alert) + usual) / 2.0;
-    let root = (half * half - USUAL_SIGMAS * sigma * usual).max(0.0).sqrt();
+    let half = (sigma * (setting.constants.usual_sigmas + alert) + usual) / 2.0;
+    let root = (half * half - setting.constants.usual_sigmas * sigma * usual).max(0.0).sqrt();
     (half + root).max(usual)
 }

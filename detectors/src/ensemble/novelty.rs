@@ -4,33 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use super::day::DayProfile;
 use super::places::Places;
-use super::{Rate, STATE_MAX, is_size, weight};
+use super::{Constants, STATE_MAX, Setting, is_size, weight};
 
 const BLOCK_S: f64 = 300.0;
-/// Blocks from which offset and units are taken.
-const FIRST_BLOCKS: usize = 100;
 /// Resolution of places: steps in the range, at the most and at least half as many. A place may lie up to four ranges away.
 const STEPS: f64 = 8192.0;
 /// How often places that do not count any more are dropped.
 const FORGET_BLOCKS: u32 = 4096;
-/// What lies nearer to a visited place than this share of the range is the same place.
-const RADIUS: f64 = 0.0178;
-/// The curved channel bends at this share of the mean.
-const BEND: f64 = 0.3;
-/// Of mean and deviation.
-const SHAPE_WEIGHT: f64 = 0.06;
-const DEVIATION_FACTOR: f64 = 2.0;
-const SEASON_FACTOR: f64 = 0.25;
-/// Novelty that alerts in a series that never had any, in ranges.
-const ALERT_RANGES: f64 = 0.0125;
-const HABITUATION: f64 = 300.0;
-const HABIT_HALF_LIFE_BLOCKS: f64 = 2000.0;
-const RAMP_BLOCKS: f64 = 300.0;
 const DAY_PARTS: usize = 48;
 const DAY_WEIGHT: f64 = 0.2;
 const SEASON_MEAN_WEIGHT: f64 = 0.002;
-/// The share of the deviations that the time of day must explain.
-const SEASON_STRENGTH_MIN: f64 = 0.35;
 const SEASON_MS_MIN: i64 = 3 * 86_400_000;
 /// Places that are kept: of values, of shapes on the linear and on the curved scale, and of the rest of the season.
 const VALUES: usize = 64;
@@ -50,8 +33,8 @@ pub(super) struct Novelty {
 
 impl Novelty {
     /// Takes a value in; returns the evidence of the block that it ends, else 0. 1 alerts.
-    pub fn observe(&mut self, time_ms: i64, value: f64, rate: Rate) -> f64 {
-        let block_points = (BLOCK_S / rate.interval_s).round().max(1.0);
+    pub fn observe(&mut self, time_ms: i64, value: f64, setting: Setting) -> f64 {
+        let block_points = (BLOCK_S / setting.interval_s).round().max(1.0);
         self.sum += value;
         self.points = self.points.saturating_add(1);
         if f64::from(self.points) < block_points {
@@ -60,23 +43,23 @@ impl Novelty {
         let block = self.sum / f64::from(self.points);
         (self.sum, self.points) = (0.0, 0);
         if let Some(picture) = &mut self.picture {
-            return picture.observe(time_ms, block, rate);
+            return picture.observe(time_ms, block, setting);
         }
         self.first.push((time_ms, block));
-        if self.first.len() == FIRST_BLOCKS {
+        if self.first.len() == setting.constants.first_blocks {
             let first = std::mem::take(&mut self.first);
-            let mut picture = Picture::of(&first);
+            let mut picture = Picture::of(&first, setting);
             for (time_ms, block) in first {
-                picture.observe(time_ms, block, rate);
+                picture.observe(time_ms, block, setting);
             }
             self.picture = Some(Box::new(picture));
         }
         0.0
     }
 
-    pub fn is_sound(&self) -> bool {
+    pub fn is_sound(&self, constants: &Constants) -> bool {
         self.sum.abs() <= STATE_MAX
-            && self.first.len() < FIRST_BLOCKS
+            && self.first.len() < constants.first_blocks
             && self.first.iter().all(|(_, block)| block.abs() <= STATE_MAX)
             && self.picture.as_ref().is_none_or(|picture| picture.is_sound())
     }
@@ -117,51 +100,53 @@ struct Picture {
 }
 
 impl Picture {
-    fn of(first: &[(i64, f64)]) -> Self {
+    fn of(first: &[(i64, f64)], setting: Setting) -> Self {
         let blocks = || first.iter().map(|(_, block)| *block);
         let offset = blocks().fold(f64::INFINITY, f64::min);
         Self {
             first_ms: first.first().map_or(0, |(time_ms, _)| *time_ms),
             offset,
-            bend: BEND * blocks().map(|block| block - offset).sum::<f64>() / first.len() as f64,
+            bend: setting.constants.bend * blocks().map(|block| block - offset).sum::<f64>()
+                / first.len() as f64,
             season: Season { day: DayProfile::new(DAY_PARTS), ..Season::default() },
             unlearned: 1.0,
             ..Self::default()
         }
     }
 
-    fn observe(&mut self, time_ms: i64, block: f64, rate: Rate) -> f64 {
+    fn observe(&mut self, time_ms: i64, block: f64, setting: Setting) -> f64 {
         let value = block - self.offset;
         if self.bend == 0.0 {
-            self.bend = BEND * value.abs();
+            self.bend = setting.constants.bend * value.abs();
         }
         let curved = if value == 0.0 { 0.0 } else { value.signum() * (value.abs() / self.bend).ln_1p() };
-        let (rest, is_seasonal) = self.season.observe(time_ms, value, self.blocks);
+        let (rest, is_seasonal) = self.season.observe(time_ms, value, self.blocks, setting);
         let is_seasonal = is_seasonal && time_ms.saturating_sub(self.first_ms) > SEASON_MS_MIN;
 
-        for _ in 0..self.linear.observe(value, self.blocks) {
+        for _ in 0..self.linear.observe(value, self.blocks, setting) {
             self.seasonal.double_steps();
         }
-        self.curved.observe(curved, self.blocks);
-        let mut distance = self.linear.distance(value, self.blocks, LINEAR_SHAPES)
-            + self.curved.distance(curved, self.blocks, CURVED_SHAPES);
+        self.curved.observe(curved, self.blocks, setting);
+        let mut distance = self.linear.distance(value, self.blocks, LINEAR_SHAPES, setting)
+            + self.curved.distance(curved, self.blocks, CURVED_SHAPES, setting);
         if let Some(rest) = rest {
             let scale = self.linear.scale();
-            let far = scale.distance(&mut self.seasonal, [rest, 0.0], self.blocks, SEASON_VALUES);
-            distance += if is_seasonal { SEASON_FACTOR * far } else { 0.0 };
+            let far = scale.distance(&mut self.seasonal, [rest, 0.0], self.blocks, SEASON_VALUES, setting);
+            distance += if is_seasonal { setting.constants.season_factor * far } else { 0.0 };
         }
-        let evidence =
-            distance / (1.0 + HABITUATION * self.distance) * (1.0 - self.unlearned) * rate.weight.min(1.0);
-        let decay = 1.0 - (-1.0 / HABIT_HALF_LIFE_BLOCKS).exp2();
+        let evidence = distance / (1.0 + setting.constants.novelty_habituation * self.distance)
+            * (1.0 - self.unlearned)
+            * setting.rate_weight.min(1.0);
+        let decay = 1.0 - (-1.0 / setting.constants.novelty_habit_half_life_blocks).exp2();
         self.distance += weight(decay, self.blocks) * (distance - self.distance);
-        self.unlearned *= (-1.0 / RAMP_BLOCKS).exp();
+        self.unlearned *= (-1.0 / setting.constants.novelty_ramp_blocks).exp();
         self.blocks = self.blocks.saturating_add(1);
         if self.blocks.is_multiple_of(FORGET_BLOCKS) {
             self.linear.forget(self.blocks);
             self.curved.forget(self.blocks);
             self.seasonal.forget(self.blocks);
         }
-        evidence / ALERT_RANGES
+        evidence / setting.constants.alert_ranges
     }
 
     fn is_sound(&self) -> bool {
@@ -195,11 +180,11 @@ impl Channel {
     }
 
     /// Takes a value into the statistics; returns how often steps have become twice as long.
-    fn observe(&mut self, value: f64, blocks: u32) -> u32 {
+    fn observe(&mut self, value: f64, blocks: u32, setting: Setting) -> u32 {
         if blocks == 0 {
             (self.low, self.high, self.mean) = (value, value, value);
         }
-        let by = weight(SHAPE_WEIGHT, blocks);
+        let by = weight(setting.constants.shape_weight, blocks);
         let apart = (value - self.mean).abs();
         self.mean += by * (value - self.mean);
         self.deviation += by * (apart - self.deviation);
@@ -221,11 +206,11 @@ impl Channel {
     }
 
     /// How far the value and the shape lie from what was seen, in ranges; they count as seen then.
-    fn distance(&mut self, value: f64, now: u32, shapes_max: usize) -> f64 {
+    fn distance(&mut self, value: f64, now: u32, shapes_max: usize, setting: Setting) -> f64 {
         let scale = self.scale();
-        let shape = [self.mean, DEVIATION_FACTOR * self.deviation];
-        scale.distance(&mut self.values, [value, 0.0], now, VALUES)
-            + scale.distance(&mut self.shapes, shape, now, shapes_max)
+        let shape = [self.mean, setting.constants.deviation_factor * self.deviation];
+        scale.distance(&mut self.values, [value, 0.0], now, VALUES, setting)
+            + scale.distance(&mut self.shapes, shape, now, shapes_max, setting)
     }
 
     fn scale(&self) -> Scale {
@@ -255,12 +240,17 @@ struct Scale {
 
 impl Scale {
     /// How far a place lies from those that were visited, in ranges; 0 while all values are alike.
-    fn distance(self, places: &mut Places, at: [f64; 2], now: u32, capacity: usize) -> f64 {
+    fn distance(self, places: &mut Places, at: [f64; 2], now: u32, capacity: usize, setting: Setting) -> f64 {
         if self.step == 0.0 {
             return 0.0;
         }
         let steps = self.range / self.step;
-        places.visit(at.map(|coordinate| coordinate / self.step), RADIUS * steps, now, capacity) / steps
+        places.visit(
+            at.map(|coordinate| coordinate / self.step),
+            setting.constants.radius * steps,
+            now,
+            capacity,
+        ) / steps
     }
 }
 
@@ -276,7 +266,7 @@ struct Season {
 
 impl Season {
     /// The deviation from what is usual at this time of day, if that is known, and whether the series is a seasonal one.
-    fn observe(&mut self, time_ms: i64, value: f64, blocks: u32) -> (Option<f64>, bool) {
+    fn observe(&mut self, time_ms: i64, value: f64, blocks: u32, setting: Setting) -> (Option<f64>, bool) {
         if blocks == 0 {
             self.level = value;
         }
@@ -290,7 +280,7 @@ impl Season {
         }
         self.level += by * (value - self.level);
         self.day.learn(part, error, DAY_WEIGHT);
-        let strong = self.around_day < (1.0 - SEASON_STRENGTH_MIN) * self.around_level;
+        let strong = self.around_day < (1.0 - setting.constants.season_strength_min) * self.around_level;
         (rest, strong)
     }
 

@@ -1,0 +1,123 @@
+//! What the ensemble is made with.
+
+use serde::{Deserialize, Serialize};
+
+/// The numbers in the ensemble, the same for every series. They are no parameters: nothing in a configuration sets them.
+/// They can be set from Rust so that a bench can tell what each is worth, and what a choice made on other series would give.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Constants {
+    /// Points to see before the first verdict. Level, scale and interval are taken from them.
+    pub first_points: usize,
+    /// How much less evidence counts where points are dense: the interval in units of 5 minutes, to this power. It lies
+    /// between no budget (0) and one that is the same for each week (1).
+    pub rate_exponent: f64,
+    /// Evidence halves in this time, for what must be exceeded to count again.
+    pub hold_half_life_s: f64,
+    /// Evidence alerts again when it is so many times what is held: one incident that grows slowly is one alert.
+    pub hold_factor: f64,
+    /// Novelty counts for so much less with each alert of the last week: what is always new is not news.
+    pub novelty_per_alert: f64,
+
+    /// The weight of a new value in level and scale.
+    pub level_weight: f64,
+    pub scale_weight: f64,
+    /// A residual is learned as if it were at most this many scales.
+    pub clip_scales: f64,
+    /// Sigmas beyond this are no evidence.
+    pub usual_sigmas: f64,
+    /// Sigmas beyond the usual ones that alert, for a series that never had any.
+    pub alert_sigmas: f64,
+    /// How much the mean excess of the series counts against an excess.
+    pub level_habituation: f64,
+    pub level_habit_half_life_points: f64,
+    /// Evidence counts in full after a few times as many points.
+    pub level_ramp_points: f64,
+    /// How fast a part of the day is learned.
+    pub level_day_weight: f64,
+    /// Sigma is at least this share of the sigma of residuals at that time of day.
+    pub day_sigma_share: f64,
+    /// What steps from one value to the next count in a series that is smooth.
+    pub step_factor: f64,
+
+    /// Blocks from which offset and units are taken.
+    pub first_blocks: usize,
+    /// What lies nearer to a visited place than this share of the range is the same place.
+    pub radius: f64,
+    /// The curved channel bends at this share of the mean.
+    pub bend: f64,
+    /// The weight of a new value in mean and deviation.
+    pub shape_weight: f64,
+    /// By how much the deviation is larger on the map than it is.
+    pub deviation_factor: f64,
+    /// What novelty of the rest of the season counts.
+    pub season_factor: f64,
+    /// The share of the deviations that the time of day must explain.
+    pub season_strength_min: f64,
+    /// Novelty that alerts in a series that never had any, in ranges.
+    pub alert_ranges: f64,
+    /// How much the mean novelty of the series counts against novelty.
+    pub novelty_habituation: f64,
+    pub novelty_habit_half_life_blocks: f64,
+    /// Evidence counts in full after a few times as many blocks.
+    pub novelty_ramp_blocks: f64,
+}
+
+impl Default for Constants {
+    fn default() -> Self {
+        Self {
+            first_points: 50,
+            rate_exponent: 1.0 / 3.0,
+            hold_half_life_s: 4.0 * 3600.0,
+            hold_factor: 1.25,
+            novelty_per_alert: 0.05,
+            level_weight: 0.03,
+            scale_weight: 0.01,
+            clip_scales: 15.0,
+            usual_sigmas: 2.0,
+            alert_sigmas: 3.5,
+            level_habituation: 30.0,
+            level_habit_half_life_points: 2000.0,
+            level_ramp_points: 300.0,
+            level_day_weight: 0.1,
+            day_sigma_share: 0.5,
+            step_factor: 0.6,
+            first_blocks: 100,
+            radius: 0.0178,
+            bend: 0.3,
+            shape_weight: 0.06,
+            deviation_factor: 2.0,
+            season_factor: 0.25,
+            season_strength_min: 0.35,
+            alert_ranges: 0.0125,
+            novelty_habituation: 300.0,
+            novelty_habit_half_life_blocks: 2000.0,
+            novelty_ramp_blocks: 300.0,
+        }
+    }
+}
+
+/// How dense the points of a series are, with the constants.
+#[derive(Clone, Copy)]
+pub(super) struct Setting<'a> {
+    pub interval_s: f64,
+    /// What evidence is multiplied with: 1 for a point in five minutes, less for more.
+    pub rate_weight: f64,
+    pub constants: &'a Constants,
+}
+
+impl<'a> Setting<'a> {
+    pub fn of(interval_s: f64, constants: &'a Constants) -> Self {
+        let intervals = interval_s / 300.0;
+        let rate_weight = if constants.rate_exponent == 1.0 / 3.0 {
+            intervals.cbrt()
+        } else {
+            intervals.powf(constants.rate_exponent)
+        };
+        Self { interval_s, rate_weight, constants }
+    }
+
+    /// The weight of a new value in a mean over so many points, but at least over so long a time.
+    pub fn decay(&self, half_life_points: f64, half_life_s: f64) -> f64 {
+        1.0 - (-1.0 / half_life_points.max(half_life_s / self.interval_s)).exp2()
+    }
+}

@@ -1,0 +1,83 @@
+//! How large a residual is, in units of those that the series had before.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Setting, WEEK_S, is_size, weight};
+
+/// From such a mean to a sigma, about.
+pub(super) const SIGMA_PER_SCALE: f64 = 1.25;
+const SIGMAS_MAX: f64 = 100.0;
+
+/// The residuals of one predictor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Residuals {
+    /// Means of powers of residuals: of all, and twice those of the points above and below.
+    moment: f64,
+    moment_above: f64,
+    moment_below: f64,
+    /// Mean of the sigmas beyond the usual ones.
+    excess: f64,
+}
+
+/// What residuals alert.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measure {
+    pub sigma_above: f64,
+    pub sigma_below: f64,
+    /// Sigmas beyond the usual ones that alert.
+    pub alert: f64,
+}
+
+impl Residuals {
+    pub fn scale(&self) -> f64 {
+        root(self.moment)
+    }
+
+    /// `unlearned` falls from 1 to 0; sigma is at least `smallest`.
+    pub fn measure(&self, unlearned: f64, smallest: f64, setting: Setting) -> Measure {
+        let scale = self.scale();
+        let sigma = |moment: f64| (SIGMA_PER_SCALE * (scale + root(moment)) / 2.0).max(smallest);
+        let constants = setting.constants;
+        // The mean excess is what the series does all the time.
+        let habituation = 1.0 + constants.level_habituation / setting.rate_weight * self.excess;
+        let alert = constants.alert_sigmas * habituation / (setting.rate_weight * (1.0 - unlearned));
+        Measure { sigma_above: sigma(self.moment_above), sigma_below: sigma(self.moment_below), alert }
+    }
+
+    pub fn learn(&mut self, residual: f64, limit: f64, points: u32, setting: Setting) {
+        let power = power(residual.abs().min(limit));
+        let (above, below) = if residual > 0.0 { (2.0 * power, 0.0) } else { (0.0, 2.0 * power) };
+        let by = weight(setting.constants.scale_weight, points);
+        self.moment += by * (power - self.moment);
+        self.moment_above += by * (above - self.moment_above);
+        self.moment_below += by * (below - self.moment_below);
+    }
+
+    pub fn learn_excess(&mut self, excess: f64, points: u32, setting: Setting) {
+        let decay = setting.decay(setting.constants.level_habit_half_life_points, WEEK_S);
+        self.excess += weight(decay, points) * (excess - self.excess);
+    }
+
+    pub fn is_sound(&self) -> bool {
+        [self.moment, self.moment_above, self.moment_below, self.excess].into_iter().all(is_size)
+    }
+}
+
+impl Measure {
+    /// Sigmas beyond the usual ones.
+    pub fn excess(&self, residual: f64, setting: Setting) -> f64 {
+        let own = if residual > 0.0 { self.sigma_above } else { self.sigma_below };
+        // A flat series that moves is as surprising as can be.
+        let sigmas = if residual == 0.0 { 0.0 } else { (residual.abs() / own).min(SIGMAS_MAX) };
+        (sigmas - setting.constants.usual_sigmas).max(0.0)
+    }
+}
+
+/// The scale is the mean of residuals to the power of 1.25, and of that the root: more than 1 calms heavy tails.
+fn power(size: f64) -> f64 {
+    size * size.sqrt().sqrt()
+}
+
+fn root(moment: f64) -> f64 {
+    moment.powf(0.8)
+}
