@@ -5,11 +5,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::classify::Kind;
 use crate::clusters::{self, Clusters, Slot};
 use crate::evidence::{self, Evidence, Place, Value};
-use crate::hashing::{SequenceHash, WILD, mix, place, symbol};
+use crate::hashing::{SequenceHash, WILD, mix, place};
 use crate::lexicon;
 use crate::recent::{self, HashedMap, RecentMap};
 use crate::snapshot::{COUNT_MAX, Unsound};
-use crate::tokenize::{Token, fold, tokenize};
+use crate::tokenize::{Token, tokenize};
 use crate::{Counters, Limits, Merge, Mined};
 
 /// Most differences that a merge in several places at once may have.
@@ -59,8 +59,7 @@ impl TemplateMiner {
         let kept = &line[..line.floor_char_boundary(self.limits.line_bytes_max)];
         let complete = tokenize(kept, self.limits.tokens_max, &mut self.tokens);
         self.lines_cut += u64::from(!complete || kept.len() < line.len());
-        fold(kept, &mut self.tokens);
-        let signature = sign(kept, &mut self.tokens);
+        let signature = sign(&self.tokens);
         let known = self.signatures.get(signature).copied();
         if let Some(slot) = known.and_then(|slot| self.learner.clusters.find(slot)) {
             return self.mined(slot);
@@ -135,13 +134,10 @@ impl TemplateMiner {
     }
 }
 
-/// Sets the symbols of `tokens`, and hashes them.
-fn sign(line: &str, tokens: &mut [Token]) -> u64 {
+/// The hash of the shape of a line.
+fn sign(tokens: &[Token]) -> u64 {
     let mut hash = SequenceHash::default();
-    for token in tokens {
-        token.symbol = if token.kind == Kind::Variable { WILD } else { symbol(token.text(line)) };
-        hash.add(token.symbol);
-    }
+    tokens.iter().for_each(|token| hash.add(token.symbol));
     hash.finish()
 }
 

@@ -6,8 +6,10 @@
 use memchr::{memchr, memchr2};
 
 use crate::classify::{
-    ALPHANUMERIC, CLASS, DELIMITER, DIGIT, HEX, HIGH, Kind, SPACE, classify, is_dotted_name, is_relative_path,
+    ALPHANUMERIC, BEHIND_PATH, CLASS, DELIMITER, DIGIT, DOT, HEX, HIGH, Kind, SLASH, SPACE, classify,
+    classify_with, is_dotted_name, is_relative_path,
 };
+use crate::hashing::{BYTE_SYMBOLS, WILD, symbol};
 
 /// Longest quoted phrase that is one token, in characters.
 const PHRASE_CHARACTERS_MAX: usize = 48;
@@ -26,29 +28,39 @@ pub(crate) struct Token {
     pub value: bool,
     /// A blank comes before it.
     pub spaced: bool,
-    /// Hash of the text, set by the miner; [`crate::miner::WILD`] for a variable.
+    /// Hash of the text; [`WILD`] for a variable.
     pub symbol: u64,
 }
 
 impl Token {
+    #[inline]
     pub fn text<'a>(&self, line: &'a str) -> &'a str {
         &line[self.start as usize..self.end as usize]
+    }
+
+    fn become_variable(&mut self) {
+        self.kind = Kind::Variable;
+        self.symbol = WILD;
     }
 }
 
 /// Replaces `tokens` with the tokens of `line`, at most `tokens_max`. False if the line had more, which are left out.
 pub(crate) fn tokenize(line: &str, tokens_max: usize, tokens: &mut Vec<Token>) -> bool {
     tokens.clear();
-    let mut scan = Scan { line, bytes: line.as_bytes(), at: 0, spaced: false, unbalanced: 0, tokens };
+    let mut scan =
+        Scan { line, bytes: line.as_bytes(), at: 0, spaced: false, unbalanced: 0, may_fold: false, tokens };
     while scan.skip_blanks() {
         if scan.tokens.len() >= tokens_max {
-            scan.tokens.truncate(tokens_max);
-            return false;
+            break;
         }
         scan.next();
     }
-    let complete = tokens.len() <= tokens_max;
+    let complete = scan.at >= scan.bytes.len() && scan.tokens.len() <= tokens_max;
+    let may_fold = scan.may_fold;
     tokens.truncate(tokens_max);
+    if may_fold {
+        fold(line, tokens);
+    }
     complete
 }
 
@@ -60,17 +72,29 @@ struct Scan<'a> {
     spaced: bool,
     /// Opening braces that were not closed.
     unbalanced: u32,
+    /// There are variables or words that [`fold`] may change.
+    may_fold: bool,
     tokens: &'a mut Vec<Token>,
 }
 
 impl Scan<'_> {
     /// Moves to the next character that is no blank; false at the end of the line.
+    #[inline]
     fn skip_blanks(&mut self) -> bool {
-        while let Some(width) = self.blank_at(self.at) {
+        while let Some(&byte) = self.bytes.get(self.at) {
+            let class = CLASS[usize::from(byte)];
+            if class & SPACE != 0 {
+                self.at += 1;
+            } else if class & HIGH == 0 {
+                return true;
+            } else if let Some(width) = self.blank_at(self.at) {
+                self.at += width;
+            } else {
+                return true;
+            }
             self.spaced = true;
-            self.at += width;
         }
-        self.at < self.bytes.len()
+        false
     }
 
     /// Width of the blank at `at`, in bytes.
@@ -82,8 +106,23 @@ impl Scan<'_> {
         (class & SPACE != 0).then_some(1)
     }
 
+    #[inline]
     fn next(&mut self) {
         let first = self.bytes[self.at];
+        let free = self.spaced || self.tokens.last().is_none_or(|token| token.kind == Kind::Delimiter);
+        if CLASS[usize::from(first)] & DELIMITER != 0 {
+            self.delimiter(first, free);
+        } else if free
+            && matches!(first, b'/' | b'\\')
+            && let Some(end) = self.path_end()
+        {
+            self.push(end, Kind::Variable, false);
+        } else {
+            self.word(free);
+        }
+    }
+
+    fn delimiter(&mut self, first: u8, free: bool) {
         let compound = match first {
             b'"' => self.phrase(),
             b'{' => self.object(),
@@ -93,36 +132,52 @@ impl Scan<'_> {
         if compound {
             return;
         }
-        let free = self.spaced || self.tokens.last().is_none_or(|token| token.kind == Kind::Delimiter);
-        if free
-            && let Some(end) = self
-                .path_end()
-                .or_else(|| colon_hex_end(self.bytes, self.at))
-                .or_else(|| time_end(self.bytes, self.at))
-        {
+        let value_end = match first {
+            b'{' if free => self.path_end(),
+            b':' if free => colon_hex_end(self.bytes, self.at),
+            _ => None,
+        };
+        if let Some(end) = value_end {
             self.push(end, Kind::Variable, false);
-        } else if CLASS[usize::from(first)] & DELIMITER != 0 {
-            self.push(self.at + 1, Kind::Delimiter, false);
-            if first == b'=' {
-                self.empty_value();
-            }
-        } else {
-            self.word();
+            return;
+        }
+        self.push(self.at + 1, Kind::Delimiter, false);
+        if first == b'=' {
+            self.empty_value();
         }
     }
 
     /// Ends a token that began at `at`, and moves behind it.
+    #[inline]
     fn push(&mut self, end: usize, kind: Kind, value: bool) {
+        let symbol = match kind {
+            Kind::Variable => WILD,
+            _ if end == self.at + 1 => BYTE_SYMBOLS[usize::from(self.bytes[self.at])],
+            _ => symbol(&self.line[self.at..end]),
+        };
+        if kind == Kind::Variable {
+            self.may_fold |= self.follows_variable();
+        }
         self.tokens.push(Token {
             start: self.at as u32,
             end: end as u32,
             kind,
             value,
             spaced: self.spaced,
-            symbol: 0,
+            symbol,
         });
         self.at = end;
         self.spaced = false;
+    }
+
+    /// A variable at `at` comes right behind another, or behind one delimiter that may lie inside of a value.
+    fn follows_variable(&self) -> bool {
+        let is_variable = |token: &Token| token.kind == Kind::Variable;
+        match self.tokens.as_slice() {
+            [.., last] if is_variable(last) => true,
+            [.., before, last] => !self.spaced && last.kind == Kind::Delimiter && is_variable(before),
+            _ => false,
+        }
     }
 
     /// `"two words"` without values in it: the phrase is one identifier.
@@ -189,8 +244,10 @@ impl Scan<'_> {
             depth -= 1;
             if depth == 0 {
                 if let Some(name) = self.tokens.last_mut() {
-                    name.kind = Kind::Variable;
+                    name.become_variable();
+                    name.end = at as u32;
                 }
+                self.may_fold = true;
                 self.at = at;
                 return true;
             }
@@ -205,12 +262,14 @@ impl Scan<'_> {
         let root = path_root(rest)?;
         let mut end = root;
         while let Some(&byte) = rest.get(end) {
-            if matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'(' | b')' | b'{' | b'}' | b';' | b'|')
-                || self.blank_at(self.at + end).is_some()
-            {
+            let class = CLASS[usize::from(byte)];
+            if class & (BEHIND_PATH | SPACE | HIGH) == 0 {
+                end += 1;
+            } else if class & HIGH != 0 && self.blank_at(self.at + end).is_none() {
+                end += width(byte);
+            } else {
                 break;
             }
-            end += width(byte);
         }
         if end == root {
             return None;
@@ -241,61 +300,93 @@ impl Scan<'_> {
         }
     }
 
-    fn word(&mut self) {
-        let end = self.word_end();
-        let whole = &self.line[self.at..end];
-        let stops = whole.bytes().skip(1).rev().take_while(|b| matches!(b, b'.' | b'!' | b'?')).count();
-        let word = &whole[..whole.len() - stops];
-        let mut kind = classify(word);
-        if let Some(last) = self.tokens.last()
+    fn word(&mut self, free: bool) {
+        let start = self.at;
+        let mut at = start;
+        let mut any = 0;
+        let mut may_be_value = free;
+        loop {
+            let mut last = DELIMITER;
+            for &byte in &self.bytes[at..] {
+                last = CLASS[usize::from(byte)];
+                if last & (SPACE | DELIMITER | HIGH) != 0 {
+                    break;
+                }
+                any |= last;
+                at += 1;
+            }
+            if last & HIGH != 0 && self.blank_at(at).is_none() {
+                any |= last;
+                at += width(self.bytes[at]);
+                continue;
+            }
+            if self.bytes.get(at) != Some(&b':') {
+                break;
+            }
+            if may_be_value && let Some(end) = self.value_with_colons(at) {
+                self.push(end, Kind::Variable, false);
+                return;
+            }
+            may_be_value = false;
+            if self.bytes.get(at + 1) != Some(&b':') {
+                break;
+            }
+            any |= DELIMITER;
+            at += 2;
+        }
+        let mut end = at;
+        if matches!(self.bytes[at - 1], b'.' | b'!' | b'?') {
+            let text = &self.bytes[start + 1..at];
+            end -= text.iter().rev().take_while(|b| matches!(b, b'.' | b'!' | b'?')).count();
+        }
+        let word = &self.line[start..end];
+        let mut kind = if end == at { classify_with(word, any) } else { classify(word) };
+        if word.len() <= 3
+            && let Some(last) = self.tokens.last_mut()
             && last.kind == Kind::Variable
             && is_byte_unit(word)
         {
-            self.at = end - stops;
+            last.end = end as u32;
+            self.at = end;
             self.spaced = false;
-            return;
-        }
-        if kind == Kind::Identifier {
-            let port_follows = || {
-                self.bytes.get(end) == Some(&b':') && self.bytes.get(end + 1).is_some_and(u8::is_ascii_digit)
-            };
-            if port_follows() && is_dotted_name(word) || is_relative_path(word) {
+        } else {
+            if kind == Kind::Identifier && self.is_host_with_port_or_path(word, any, at) {
                 kind = Kind::Variable;
             }
+            self.may_fold |= kind == Kind::Word && date_word(word).is_some();
+            self.push(end, kind, self.value_context());
         }
-        let value = self.value_context();
-        self.push(end - stops, kind, value);
-        if stops > 0 {
-            self.push(end, Kind::Delimiter, false);
+        if end < at {
+            self.push(at, Kind::Delimiter, false);
         }
     }
 
-    fn word_end(&self) -> usize {
-        let mut end = self.at;
-        while let Some(&byte) = self.bytes.get(end) {
-            let class = CLASS[usize::from(byte)];
-            if class & (SPACE | DELIMITER | HIGH) == 0 {
-                end += 1;
-            } else if byte == b':' && self.bytes.get(end + 1) == Some(&b':') {
-                end += 2;
-            } else if class & HIGH != 0 && self.blank_at(end).is_none() {
-                end += width(byte);
-            } else {
-                break;
-            }
-        }
-        end
+    /// The end of the value that starts at `at` and has its first colon at `colon`: a URL, a path with a drive, an address or a time.
+    fn value_with_colons(&self, colon: usize) -> Option<usize> {
+        let length = colon - self.at;
+        let path_end =
+            || matches!(self.bytes.get(colon + 1), Some(b'/' | b'\\')).then(|| self.path_end()).flatten();
+        let hex_end = || (length <= 4).then(|| colon_hex_end(self.bytes, self.at)).flatten();
+        let time_end = || (length <= 2).then(|| time_end(self.bytes, self.at)).flatten();
+        path_end().or_else(hex_end).or_else(time_end)
+    }
+
+    /// `any` holds the classes of all bytes of `word`, which ends, with the stops behind it, at `end`.
+    fn is_host_with_port_or_path(&self, word: &str, any: u16, end: usize) -> bool {
+        let port_follows =
+            || self.bytes.get(end) == Some(&b':') && self.bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
+        any & DOT != 0 && port_follows() && is_dotted_name(word) || any & SLASH != 0 && is_relative_path(word)
     }
 
     /// Whether a word at `at` stands where a value usually stands.
+    #[inline]
     fn value_context(&self) -> bool {
         let Some(last) = self.tokens.last() else { return false };
-        let text = last.text(self.line);
-        if self.spaced && is_account_word(text) {
-            return true;
+        if last.kind == Kind::Delimiter {
+            let first = self.bytes[last.start as usize];
+            return first == b'=' || (!self.spaced && matches!(first, b':' | b'[' | b'"' | b'\''));
         }
-        last.kind == Kind::Delimiter
-            && (text == "=" || (!self.spaced && matches!(text, ":" | "[" | "\"" | "'")))
+        self.spaced && is_account_word(last.text(self.line))
     }
 }
 
@@ -317,6 +408,7 @@ fn width(first: u8) -> usize {
 
 fn is_account_word(text: &str) -> bool {
     (4..=8).contains(&text.len())
+        && matches!(text.as_bytes()[0], b'u' | b'U' | b'h' | b'H' | b'a' | b'A')
         && ["user", "username", "host", "hostname", "account"]
             .iter()
             .any(|word| text.eq_ignore_ascii_case(word))
@@ -401,50 +493,71 @@ fn time_end(bytes: &[u8], start: usize) -> Option<usize> {
 }
 
 /// Marks dates, joins `1,2` and `1:2` into one variable each, and leaves one variable of each run of them.
-pub(crate) fn fold(line: &str, tokens: &mut Vec<Token>) {
+fn fold(line: &str, tokens: &mut Vec<Token>) {
     for at in (0..tokens.len()).rev() {
-        if tokens[at].kind == Kind::Word && is_date_word(line, tokens, at) {
-            tokens[at].kind = Kind::Variable;
+        if tokens[at].kind == Kind::Word && is_part_of_date(line, tokens, at) {
+            tokens[at].become_variable();
         }
     }
     let mut kept = 0;
     for at in 0..tokens.len() {
         let token = tokens[at];
-        if token.kind == Kind::Variable
-            && !token.spaced
-            && kept >= 2
-            && tokens[kept - 2].kind == Kind::Variable
-        {
-            let between = tokens[kept - 1];
-            if !between.spaced && matches!(between.text(line), "," | ":") {
-                kept -= 1;
-                continue;
+        if token.kind == Kind::Variable {
+            let is_joint =
+                |between: &Token| !between.spaced && !token.spaced && matches!(between.text(line), "," | ":");
+            match &mut tokens[..kept] {
+                [.., before] if before.kind == Kind::Variable => {
+                    before.end = token.end;
+                    continue;
+                }
+                [.., before, between] if before.kind == Kind::Variable && is_joint(between) => {
+                    before.end = token.end;
+                    kept -= 1;
+                    continue;
+                }
+                _ => {}
             }
         }
         tokens[kept] = token;
         kept += 1;
     }
     tokens.truncate(kept);
-    tokens.dedup_by(|token, before| token.kind == Kind::Variable && before.kind == Kind::Variable);
 }
 
-fn is_date_word(line: &str, tokens: &[Token], at: usize) -> bool {
-    let text = tokens[at].text(line);
-    if !(3..=4).contains(&text.len()) {
-        return false;
+/// Where a word of a date stands: beside a variable, before one, or behind one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DateWord {
+    Month,
+    Weekday,
+    Zone,
+}
+
+#[inline]
+fn date_word(text: &str) -> Option<DateWord> {
+    if !(3..=4).contains(&text.len()) || !text.as_bytes()[0].is_ascii_uppercase() {
+        return None;
     }
-    let is_variable = |token: Option<&Token>| token.is_some_and(|token| token.kind == Kind::Variable);
-    let before = || is_variable(at.checked_sub(1).map(|at| &tokens[at]));
-    let after = || is_variable(tokens.get(at + 1));
     match text {
         "Jan" | "Feb" | "Mar" | "Apr" | "May" | "Jun" | "Jul" | "Aug" | "Sep" | "Oct" | "Nov" | "Dec" => {
-            before() || after()
+            Some(DateWord::Month)
         }
-        "Mon" | "Tue" | "Wed" | "Thu" | "Fri" | "Sat" | "Sun" => after(),
+        "Mon" | "Tue" | "Wed" | "Thu" | "Fri" | "Sat" | "Sun" => Some(DateWord::Weekday),
         "UTC" | "GMT" | "PST" | "PDT" | "EST" | "EDT" | "CST" | "CDT" | "MST" | "MDT" | "CET" | "CEST" => {
-            before()
+            Some(DateWord::Zone)
         }
-        _ => false,
+        _ => None,
+    }
+}
+
+fn is_part_of_date(line: &str, tokens: &[Token], at: usize) -> bool {
+    let Some(word) = date_word(tokens[at].text(line)) else { return false };
+    let is_variable = |token: Option<&Token>| token.is_some_and(|token| token.kind == Kind::Variable);
+    let before = is_variable(at.checked_sub(1).map(|at| &tokens[at]));
+    let after = is_variable(tokens.get(at + 1));
+    match word {
+        DateWord::Month => before || after,
+        DateWord::Weekday => after,
+        DateWord::Zone => before,
     }
 }
 
@@ -456,7 +569,6 @@ mod tests {
     fn check(line: &str, expected: &str) {
         let mut tokens = Vec::new();
         assert!(tokenize(line, 256, &mut tokens));
-        fold(line, &mut tokens);
         let shown: Vec<&str> = tokens
             .iter()
             .map(|token| if token.kind == Kind::Variable { "<*>" } else { token.text(line) })
