@@ -29,6 +29,7 @@ mod classify;
 mod clusters;
 mod evidence;
 mod hashing;
+mod learner;
 mod lexicon;
 mod miner;
 mod recent;

@@ -334,6 +334,11 @@ impl Scan<'_> {
             any |= DELIMITER;
             at += 2;
         }
+        if free && let Some(end) = self.words_with_commas(at) {
+            let value = self.value_context();
+            self.push(end, Kind::Identifier, value);
+            return;
+        }
         let mut end = at;
         if matches!(self.bytes[at - 1], b'.' | b'!' | b'?') {
             let text = &self.bytes[start + 1..at];
@@ -369,6 +374,28 @@ impl Scan<'_> {
         let hex_end = || (length <= 4).then(|| colon_hex_end(self.bytes, self.at)).flatten();
         let time_end = || (length <= 2).then(|| time_end(self.bytes, self.at)).flatten();
         path_end().or_else(hex_end).or_else(time_end)
+    }
+
+    /// The end of `one,two,three` without blanks, the first word of which ends at `end`: words none of which is a value, up to a blank or a
+    /// closing bracket or quote.
+    fn words_with_commas(&self, mut end: usize) -> Option<usize> {
+        let mut start = self.at;
+        if self.bytes.get(end) != Some(&b',') {
+            return None;
+        }
+        let ends = |byte: &u8| CLASS[usize::from(*byte)] & (SPACE | DELIMITER | HIGH) != 0;
+        loop {
+            if start == end || classify(&self.line[start..end]) == Kind::Variable {
+                return None;
+            }
+            match self.bytes.get(end) {
+                Some(b',') if end - self.at < LIST_CHARACTERS_MAX => start = end + 1,
+                None | Some(b']' | b')' | b'}' | b'>' | b'"' | b'\'' | b';') => return Some(end),
+                Some(&byte) if CLASS[usize::from(byte)] & SPACE != 0 => return Some(end),
+                Some(_) => return None,
+            }
+            end = self.bytes[start..].iter().position(ends).map_or(self.bytes.len(), |length| start + length);
+        }
     }
 
     /// `any` holds the classes of all bytes of `word`, which ends, with the stops behind it, at `end`.
@@ -603,6 +630,9 @@ mod tests {
         check("of [red, green] kinds", "of|[|red, green|]|kinds");
         check("of [1, 2] kinds", "of|[|<*>|]|kinds");
         check("of [] and [one]", "of|[|]|and|[|one|]");
+        check("of red,green, blue,5 pens", "of|red|,|green|,|blue|,|<*>|pens");
+        check("of red,green,blue pens", "of|red,green,blue|pens");
+        check("is=red,at=5", "is|=|red|,|at|=|<*>");
     }
 
     #[test]
