@@ -70,25 +70,28 @@ const fn classes() -> [u16; 256] {
 
 /// The kind of `word`, which is not empty and holds no blank. Never [`Kind::Delimiter`] or [`Kind::Name`].
 pub(crate) fn classify(word: &str) -> Kind {
-    classify_with(word, word.bytes().fold(0, |any, byte| any | CLASS[usize::from(byte)]))
+    classify_with(word.as_bytes(), classes_of(word.as_bytes()))
 }
 
-/// The same, for who knows the classes of all bytes of `word`, in one.
+pub(crate) fn classes_of(word: &[u8]) -> u16 {
+    word.iter().fold(0, |any, &byte| any | CLASS[usize::from(byte)])
+}
+
+/// The same, of text as bytes, for who knows the classes of all of them, in one.
 #[inline]
-pub(crate) fn classify_with(word: &str, any: u16) -> Kind {
-    if any & HIGH != 0 {
-        return with_characters_outside_ascii(word, any);
-    }
-    let bytes = word.as_bytes();
+pub(crate) fn classify_with(word: &[u8], any: u16) -> Kind {
     if any & !(LOWER | UPPER | HEX) == 0
-        && (any & UPPER == 0 || any & LOWER == 0 || !bytes[1..].iter().any(u8::is_ascii_uppercase))
+        && (any & UPPER == 0 || any & LOWER == 0 || !word[1..].iter().any(u8::is_ascii_uppercase))
     {
         // `word`, `Word` or `WORD`.
-        let is_value = is_literal(word) || is_long_hex(bytes);
+        let is_value = is_literal(word) || is_long_hex(word);
         return if is_value { Kind::Variable } else { Kind::Word };
     }
+    if any & HIGH != 0 {
+        return with_characters_outside_ascii(as_text(word), any);
+    }
     if any & DIGIT != 0 {
-        return if is_numbered_name(bytes) { Kind::Identifier } else { Kind::Variable };
+        return if is_numbered_name(word) { Kind::Identifier } else { Kind::Variable };
     }
     if any & (LOWER | UPPER) == 0 {
         return Kind::Word;
@@ -96,10 +99,15 @@ pub(crate) fn classify_with(word: &str, any: u16) -> Kind {
     unlike_a_plain_word(word, any)
 }
 
+/// Words are cut at the boundaries of characters.
+fn as_text(word: &[u8]) -> &str {
+    std::str::from_utf8(word).unwrap_or_default()
+}
+
 /// Of a word without digits that is not plain, and not without letters.
-fn unlike_a_plain_word(word: &str, any: u16) -> Kind {
-    let is_value = any & OTHER == 0 && is_long_hex(word.as_bytes())
-        || any & AT_SIGN != 0 && is_email(word)
+fn unlike_a_plain_word(word: &[u8], any: u16) -> Kind {
+    let is_value = any & OTHER == 0 && is_long_hex(word)
+        || any & AT_SIGN != 0 && is_email(as_text(word))
         || any & DOT != 0 && is_host(word);
     if is_value { Kind::Variable } else { Kind::Identifier }
 }
@@ -122,7 +130,7 @@ fn with_characters_outside_ascii(word: &str, any: u16) -> Kind {
         let is_numbered_name = digits == 1 && starts_with_letter && !digit_at_boundary;
         return if is_numbered_name { Kind::Identifier } else { Kind::Variable };
     }
-    if is_alphanumeric { unlike_a_plain_word(word, any) } else { Kind::Word }
+    if is_alphanumeric { unlike_a_plain_word(word.as_bytes(), any) } else { Kind::Word }
 }
 
 /// One digit, behind a letter, in a word that starts with a letter and is no hexadecimal number.
@@ -148,22 +156,29 @@ fn is_long_hex(letters: &[u8]) -> bool {
         && letters.iter().all(u8::is_ascii_hexdigit)
 }
 
-fn is_literal(word: &str) -> bool {
-    matches!(word.len(), 4 | 5)
-        && matches!(word, "true" | "false" | "null" | "True" | "False" | "TRUE" | "FALSE" | "NULL" | "None")
+fn is_literal(word: &[u8]) -> bool {
+    let is_any = |literals: &[&[u8]]| literals.contains(&word);
+    match word.len() {
+        4 => is_any(&[b"true", b"null", b"True", b"TRUE", b"NULL", b"None"]),
+        5 => is_any(&[b"false", b"False", b"FALSE"]),
+        _ => false,
+    }
 }
 
 fn is_word_character(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-fn is_email(word: &str) -> bool {
+pub(crate) fn is_email(word: &str) -> bool {
     let Some((local, domain)) = word.split_once('@') else { return false };
     !local.is_empty()
         && local.chars().all(|c| is_word_character(c) || matches!(c, '.' | '+' | '-'))
         && domain.chars().all(|c| is_word_character(c) || matches!(c, '.' | '-'))
         && domain.chars().next_back().is_some_and(is_word_character)
 }
+
+/// The longest of [`DOMAINS`].
+const DOMAIN_BYTES_MAX: usize = 11;
 
 /// Top-level domains, and what private networks end their names with.
 const DOMAINS: [&str; 33] = [
@@ -202,17 +217,27 @@ const DOMAINS: [&str; 33] = [
     "dev",
 ];
 
-fn is_host(word: &str) -> bool {
-    let Some((_, last)) = word.rsplit_once('.') else { return false };
-    is_dotted_name(word) && (DOMAINS.contains(&last) || matches!(last, "app" | "cloud"))
+fn is_host(word: &[u8]) -> bool {
+    let Some(dot) = word.iter().rposition(|&byte| byte == b'.') else { return false };
+    let last = &word[dot + 1..];
+    let is_domain =
+        || DOMAINS.iter().any(|domain| domain.as_bytes() == last) || matches!(last, b"app" | b"cloud");
+    last.len() <= DOMAIN_BYTES_MAX && is_domain() && is_dotted_name(word)
 }
 
 /// Two or more non-empty parts of ASCII letters, digits, `_` and `-`, with dots between.
-pub(crate) fn is_dotted_name(word: &str) -> bool {
-    let is_part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-    };
-    word.contains('.') && word.split('.').all(is_part)
+pub(crate) fn is_dotted_name(word: &[u8]) -> bool {
+    let mut has_dot = false;
+    let mut previous = b'.';
+    for &byte in word {
+        let is_part = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if !is_part && (byte != b'.' || previous == b'.') {
+            return false;
+        }
+        has_dot |= byte == b'.';
+        previous = byte;
+    }
+    has_dot && previous != b'.'
 }
 
 /// A path without a leading slash: two or more parts, and a dot or a second slash.
@@ -291,7 +316,9 @@ mod tests {
 
     #[test]
     fn dotted_names_have_no_empty_part() {
-        assert!(is_dotted_name("a.b-c.d_e"));
-        assert!(!is_dotted_name("a..b") && !is_dotted_name("ab") && !is_dotted_name(".a"));
+        assert!(is_dotted_name(b"a.b-c.d_e"));
+        assert!(!is_dotted_name(b"a..b") && !is_dotted_name(b"ab") && !is_dotted_name(b".a"));
+        assert!(!is_dotted_name(b"a.") && !is_dotted_name(b"") && !is_dotted_name(b"a.b/c"));
+        assert!(DOMAINS.iter().all(|domain| domain.len() <= DOMAIN_BYTES_MAX));
     }
 }

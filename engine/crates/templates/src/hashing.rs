@@ -9,9 +9,13 @@ pub(crate) const WILD: u64 = 0;
 
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-#[inline]
 pub(crate) fn symbol(text: &str) -> u64 {
-    match text.as_bytes() {
+    symbol_of(text.as_bytes())
+}
+
+#[inline]
+pub(crate) fn symbol_of(text: &[u8]) -> u64 {
+    match text {
         [byte] => BYTE_SYMBOLS[usize::from(*byte)],
         bytes => never_wild(xxh3_64(bytes)),
     }
@@ -22,7 +26,7 @@ const fn never_wild(hash: u64) -> u64 {
 }
 
 /// The symbol of each text of one byte.
-pub(crate) static BYTE_SYMBOLS: [u64; 256] = byte_symbols();
+static BYTE_SYMBOLS: [u64; 256] = byte_symbols();
 
 const fn byte_symbols() -> [u64; 256] {
     let mut symbols = [0; 256];

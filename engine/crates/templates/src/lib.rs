@@ -27,18 +27,24 @@
 
 mod classify;
 mod clusters;
+mod detection;
 mod evidence;
 mod hashing;
 mod learner;
 mod lexicon;
 mod miner;
+mod parameters;
+mod reader;
 mod recent;
 mod snapshot;
 mod tokenize;
 
 use serde::{Deserialize, Serialize};
 
+pub use detection::{DetectionConfig, DetectionCounters, Finding, LogDetector, LogLine, SeverityClass};
 pub use miner::TemplateMiner;
+pub use parameters::{Parameter, ParameterKind, Parameters};
+pub use reader::{LineReader, MinedLines, Survivors, mine_to_end};
 
 /// What [`TemplateMiner::observe`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use crate::clusters::Slot;
 use crate::hashing::SequenceHash;
 use crate::learner::Learner;
+use crate::parameters::Parameters;
 use crate::recent::RecentMap;
 use crate::tokenize::{Token, tokenize};
 use crate::{Counters, Limits, Merge, Mined};
@@ -45,6 +46,20 @@ impl TemplateMiner {
 
     /// The template of `line`, which is the message without its time, level and host. Any text is accepted; line breaks count as blanks.
     pub fn observe(&mut self, line: &str) -> Mined {
+        let slot = self.slot_of(line);
+        self.mined(slot)
+    }
+
+    /// The same with the values of the variables of the line, in order. A template that stands for lines of different punctuation has other
+    /// variables than some of them.
+    pub fn observe_parameters<'a>(&'a mut self, line: &'a str) -> (Mined, Parameters<'a>) {
+        let slot = self.slot_of(line);
+        let mined = self.mined(slot);
+        (mined, Parameters::new(line, &self.tokens, &self.learner.clusters.get(slot).template))
+    }
+
+    /// The live cluster of `line`, the tokens of which are left in place.
+    fn slot_of(&mut self, line: &str) -> Slot {
         self.lines += 1;
         let kept = &line[..line.floor_char_boundary(self.limits.line_bytes_max)];
         let complete = tokenize(kept, self.limits.tokens_max, &mut self.tokens);
@@ -52,13 +67,13 @@ impl TemplateMiner {
         let signature = sign(&self.tokens);
         let known = self.signatures.get(signature).copied();
         if let Some(slot) = known.and_then(|slot| self.learner.clusters.find(slot)) {
-            return self.mined(slot);
+            return slot;
         }
         self.lines_unseen += 1;
         self.make_room();
         let slot = self.learner.learn(kept, &mut self.tokens);
         *self.signatures.entry(signature, || slot) = slot;
-        self.mined(slot)
+        slot
     }
 
     /// The text of a template with `<*>` for each variable. A merged id has the text of the one that survived. `<*>` alone for an id that was
@@ -75,6 +90,16 @@ impl TemplateMiner {
     /// Those that nobody takes are kept up to a bound, and then counted only.
     pub fn take_merges(&mut self) -> Vec<Merge> {
         std::mem::take(&mut self.learner.merges)
+    }
+
+    /// The same without an allocation.
+    pub fn drain_merges(&mut self) -> std::vec::Drain<'_, Merge> {
+        self.learner.merges.drain(..)
+    }
+
+    /// The bounds, raised where they were too small to work with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub fn counters(&self) -> Counters {

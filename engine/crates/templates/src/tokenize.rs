@@ -6,10 +6,10 @@
 use memchr::{memchr, memchr2};
 
 use crate::classify::{
-    ALPHANUMERIC, BEHIND_PATH, CLASS, DELIMITER, DIGIT, DOT, HEX, HIGH, Kind, SLASH, SPACE, classify,
-    classify_with, is_dotted_name, is_relative_path,
+    ALPHANUMERIC, BEHIND_PATH, CLASS, DELIMITER, DIGIT, DOT, HEX, HIGH, Kind, SLASH, SPACE, classes_of,
+    classify, classify_with, is_dotted_name, is_relative_path,
 };
-use crate::hashing::{BYTE_SYMBOLS, WILD, symbol};
+use crate::hashing::{WILD, symbol_of};
 
 /// Longest quoted phrase that is one token, in characters.
 const PHRASE_CHARACTERS_MAX: usize = 48;
@@ -150,14 +150,12 @@ impl Scan<'_> {
     /// Ends a token that began at `at`, and moves behind it.
     #[inline]
     fn push(&mut self, end: usize, kind: Kind, value: bool) {
-        let symbol = match kind {
-            Kind::Variable => WILD,
-            _ if end == self.at + 1 => BYTE_SYMBOLS[usize::from(self.bytes[self.at])],
-            _ => symbol(&self.line[self.at..end]),
-        };
-        if kind == Kind::Variable {
+        let symbol = if kind == Kind::Variable {
             self.may_fold |= self.follows_variable();
-        }
+            WILD
+        } else {
+            symbol_of(&self.bytes[self.at..end])
+        };
         self.tokens.push(Token {
             start: self.at as u32,
             end: end as u32,
@@ -344,8 +342,8 @@ impl Scan<'_> {
             let text = &self.bytes[start + 1..at];
             end -= text.iter().rev().take_while(|b| matches!(b, b'.' | b'!' | b'?')).count();
         }
-        let word = &self.line[start..end];
-        let mut kind = if end == at { classify_with(word, any) } else { classify(word) };
+        let word = &self.bytes[start..end];
+        let mut kind = classify_with(word, if end == at { any } else { classes_of(word) });
         if word.len() <= 3
             && let Some(last) = self.tokens.last_mut()
             && last.kind == Kind::Variable
@@ -355,7 +353,7 @@ impl Scan<'_> {
             self.at = end;
             self.spaced = false;
         } else {
-            if kind == Kind::Identifier && self.is_host_with_port_or_path(word, any, at) {
+            if kind == Kind::Identifier && self.is_host_with_port_or_path(end, any, at) {
                 kind = Kind::Variable;
             }
             self.may_fold |= kind == Kind::Word && date_word(word).is_some();
@@ -398,11 +396,14 @@ impl Scan<'_> {
         }
     }
 
-    /// `any` holds the classes of all bytes of `word`, which ends, with the stops behind it, at `end`.
-    fn is_host_with_port_or_path(&self, word: &str, any: u16, end: usize) -> bool {
-        let port_follows =
-            || self.bytes.get(end) == Some(&b':') && self.bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
-        any & DOT != 0 && port_follows() && is_dotted_name(word) || any & SLASH != 0 && is_relative_path(word)
+    /// Of the word from `at` to `end`; `any` holds the classes of its bytes and of the stops up to `stops_end`.
+    fn is_host_with_port_or_path(&self, end: usize, any: u16, stops_end: usize) -> bool {
+        let port_follows = || {
+            self.bytes.get(stops_end) == Some(&b':')
+                && self.bytes.get(stops_end + 1).is_some_and(u8::is_ascii_digit)
+        };
+        any & DOT != 0 && port_follows() && is_dotted_name(&self.bytes[self.at..end])
+            || any & SLASH != 0 && is_relative_path(&self.line[self.at..end])
     }
 
     /// Whether a word at `at` stands where a value usually stands.
@@ -413,7 +414,7 @@ impl Scan<'_> {
             let first = self.bytes[last.start as usize];
             return first == b'=' || (!self.spaced && matches!(first, b':' | b'[' | b'"' | b'\''));
         }
-        self.spaced && is_account_word(last.text(self.line))
+        self.spaced && is_account_word(&self.bytes[last.start as usize..last.end as usize])
     }
 }
 
@@ -433,16 +434,16 @@ fn width(first: u8) -> usize {
     }
 }
 
-fn is_account_word(text: &str) -> bool {
+fn is_account_word(text: &[u8]) -> bool {
     (4..=8).contains(&text.len())
-        && matches!(text.as_bytes()[0], b'u' | b'U' | b'h' | b'H' | b'a' | b'A')
+        && matches!(text[0], b'u' | b'U' | b'h' | b'H' | b'a' | b'A')
         && ["user", "username", "host", "hostname", "account"]
             .iter()
-            .any(|word| text.eq_ignore_ascii_case(word))
+            .any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-fn is_byte_unit(word: &str) -> bool {
-    matches!(word, "B" | "KB" | "MB" | "GB" | "TB" | "KiB" | "MiB" | "GiB" | "TiB" | "kB")
+fn is_byte_unit(word: &[u8]) -> bool {
+    matches!(word, b"B" | b"KB" | b"MB" | b"GB" | b"TB" | b"KiB" | b"MiB" | b"GiB" | b"TiB" | b"kB")
 }
 
 /// Length of what a path starts with: `/`, `scheme://`, `X:\`, `\\` or `{guid}`.
@@ -560,24 +561,22 @@ enum DateWord {
 }
 
 #[inline]
-fn date_word(text: &str) -> Option<DateWord> {
-    if !(3..=4).contains(&text.len()) || !text.as_bytes()[0].is_ascii_uppercase() {
+fn date_word(text: &[u8]) -> Option<DateWord> {
+    if !(3..=4).contains(&text.len()) || !text[0].is_ascii_uppercase() {
         return None;
     }
     match text {
-        "Jan" | "Feb" | "Mar" | "Apr" | "May" | "Jun" | "Jul" | "Aug" | "Sep" | "Oct" | "Nov" | "Dec" => {
-            Some(DateWord::Month)
-        }
-        "Mon" | "Tue" | "Wed" | "Thu" | "Fri" | "Sat" | "Sun" => Some(DateWord::Weekday),
-        "UTC" | "GMT" | "PST" | "PDT" | "EST" | "EDT" | "CST" | "CDT" | "MST" | "MDT" | "CET" | "CEST" => {
-            Some(DateWord::Zone)
-        }
+        b"Jan" | b"Feb" | b"Mar" | b"Apr" | b"May" | b"Jun" | b"Jul" | b"Aug" | b"Sep" | b"Oct" | b"Nov"
+        | b"Dec" => Some(DateWord::Month),
+        b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun" => Some(DateWord::Weekday),
+        b"UTC" | b"GMT" | b"PST" | b"PDT" | b"EST" | b"EDT" | b"CST" | b"CDT" | b"MST" | b"MDT" | b"CET"
+        | b"CEST" => Some(DateWord::Zone),
         _ => None,
     }
 }
 
 fn is_part_of_date(line: &str, tokens: &[Token], at: usize) -> bool {
-    let Some(word) = date_word(tokens[at].text(line)) else { return false };
+    let Some(word) = date_word(tokens[at].text(line).as_bytes()) else { return false };
     let is_variable = |token: Option<&Token>| token.is_some_and(|token| token.kind == Kind::Variable);
     let before = is_variable(at.checked_sub(1).map(|at| &tokens[at]));
     let after = is_variable(tokens.get(at + 1));

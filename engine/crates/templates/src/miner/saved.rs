@@ -7,30 +7,8 @@ use crate::clusters::{self, Clusters, Slot};
 use crate::evidence::{self, Evidence, Value};
 use crate::learner::MERGES_MAX;
 use crate::recent::{self, RecentMap};
-use crate::snapshot::{COUNT_MAX, Unsound};
+use crate::snapshot::{COUNT_MAX, Unsound, Version};
 use crate::{Limits, Merge};
-
-/// Goes up with every change of what is written, and of what a line is taken for, as hashes of shapes are written.
-const VERSION: u32 = 2;
-
-/// Written first, so that what another version wrote is refused before anything is made of it.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(into = "u32", try_from = "u32")]
-struct Version;
-
-impl From<Version> for u32 {
-    fn from(Version: Version) -> u32 {
-        VERSION
-    }
-}
-
-impl TryFrom<u32> for Version {
-    type Error = Unsound;
-
-    fn try_from(version: u32) -> Result<Self, Unsound> {
-        Unsound::unless(version == VERSION, "it is of another version").map(|()| Version)
-    }
-}
 
 /// What is written of a miner, borrowed or owned. Scratch space is left out, and so is what follows from the rest.
 #[derive(Serialize, Deserialize)]
