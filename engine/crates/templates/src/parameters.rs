@@ -20,7 +20,7 @@ pub enum ParameterKind {
     Number,
     /// A number and a unit: `5 MB`, `12KiB`, `80B`.
     Bytes,
-    /// Numbers and units of time: `15ms`, `1h30m`, `2.5s`.
+    /// Numbers and units of time: `15ms`, `1h30m`, `2.5 sec`.
     Duration,
     /// `12:30`, `12:30:01.5`.
     Time,
@@ -166,6 +166,7 @@ fn duration_seconds(mut text: &str) -> Option<f64> {
     let mut seconds = None;
     while !text.is_empty() {
         let (number, rest) = split_number(text);
+        let rest = rest.trim_start_matches(' ');
         let unit_end = rest.bytes().take_while(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii()).count();
         let (unit, rest) = rest.split_at(unit_end);
         let factor = match unit {
@@ -247,7 +248,7 @@ mod tests {
         check(ParameterKind::Empty, &[""]);
         check(ParameterKind::Number, &["0", "-7", "+1.5", "2e9", "1.5E-3", "12345678"]);
         check(ParameterKind::Bytes, &["5 MB", "12KiB", "80B"]);
-        check(ParameterKind::Duration, &["15ms", "1h30m", "2.5s", "3µs"]);
+        check(ParameterKind::Duration, &["15ms", "1h30m", "2.5s", "3µs", "1 sec"]);
         check(ParameterKind::Time, &["12:30", "7:05:01.25"]);
         check(ParameterKind::IpAddress, &["10.0.0.1", "10.0.0.1:80", "fe80::1", "[::1]:443"]);
         check(ParameterKind::MacAddress, &["00:1b:44:11:3a:b7", "00-1B-44-11-3A-B7"]);

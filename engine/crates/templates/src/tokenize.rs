@@ -6,15 +6,25 @@
 use memchr::{memchr, memchr2};
 
 use crate::classify::{
-    ALPHANUMERIC, BEHIND_PATH, CLASS, DELIMITER, DIGIT, DOT, HEX, HIGH, Kind, SLASH, SPACE, classes_of,
-    classify, classify_with, is_dotted_name, is_relative_path,
+    BEHIND_PATH, CLASS, DELIMITER, DOT, HIGH, Kind, SLASH, SPACE, classes_of, classify, classify_with,
+    is_dotted_name, is_relative_path,
 };
 use crate::hashing::{WILD, symbol_of};
+
+mod fold;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use fold::{date_word, fold};
+use values::{colon_hex_end, path_root, time_end};
 
 /// Longest quoted phrase that is one token, in characters.
 const PHRASE_CHARACTERS_MAX: usize = 48;
 /// Longest list in brackets that is one token, in characters between the brackets.
 const LIST_CHARACTERS_MAX: usize = 159;
+/// The longest unit.
+const UNIT_BYTES_MAX: usize = 4;
 /// Opening braces without a closing one after which a line is no longer searched for objects, so that its cost stays linear.
 const UNBALANCED_MAX: u32 = 8;
 
@@ -344,10 +354,10 @@ impl Scan<'_> {
         }
         let word = &self.bytes[start..end];
         let mut kind = classify_with(word, if end == at { any } else { classes_of(word) });
-        if word.len() <= 3
+        if word.len() <= UNIT_BYTES_MAX
             && let Some(last) = self.tokens.last_mut()
             && last.kind == Kind::Variable
-            && is_byte_unit(word)
+            && is_unit(word)
         {
             last.end = end as u32;
             self.at = end;
@@ -442,231 +452,9 @@ fn is_account_word(text: &[u8]) -> bool {
             .any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-fn is_byte_unit(word: &[u8]) -> bool {
-    matches!(word, b"B" | b"KB" | b"MB" | b"GB" | b"TB" | b"KiB" | b"MiB" | b"GiB" | b"TiB" | b"kB")
-}
-
-/// Length of what a path starts with: `/`, `scheme://`, `X:\`, `\\` or `{guid}`.
-fn path_root(rest: &[u8]) -> Option<usize> {
-    match rest {
-        [b'/', ..] => Some(1),
-        [b'\\', b'\\', ..] => Some(2),
-        [b'{', ..] => {
-            let is_guid = rest.get(37) == Some(&b'}')
-                && rest[1..37].iter().all(|b| b.is_ascii_hexdigit() || *b == b'-');
-            is_guid.then_some(38)
-        }
-        [letter, ..] if letter.is_ascii_alphabetic() => {
-            let scheme = rest
-                .iter()
-                .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-'))
-                .count();
-            match rest[scheme..] {
-                [b':', b'/', b'/', ..] => Some(scheme + 3),
-                [b':', b'\\', ..] if scheme == 1 => Some(3),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-/// No letter, digit or colon follows.
-fn ends_at(bytes: &[u8], at: usize) -> bool {
-    bytes.get(at).is_none_or(|&b| CLASS[usize::from(b)] & ALPHANUMERIC == 0 && b != b':')
-}
-
-/// Three or more groups of up to four hexadecimal digits and a colon, and a last group: a MAC or IPv6 address.
-fn colon_hex_end(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut at = start;
-    let mut groups = 0;
-    loop {
-        let digits = bytes[at..].iter().take(5).take_while(|&&b| CLASS[usize::from(b)] & HEX != 0).count();
-        if digits <= 4 && bytes.get(at + digits) == Some(&b':') {
-            groups += 1;
-            at += digits + 1;
-            continue;
-        }
-        let end = at + digits;
-        return (groups >= 3 && (1..=4).contains(&digits) && ends_at(bytes, end)).then_some(end);
-    }
-}
-
-/// `h:mm`, `h:mm:ss` or `h:mm:ss.f`.
-fn time_end(bytes: &[u8], start: usize) -> Option<usize> {
-    let digits = |at: usize, most: usize| {
-        bytes[at.min(bytes.len())..]
-            .iter()
-            .take(most)
-            .take_while(|&&b| CLASS[usize::from(b)] & DIGIT != 0)
-            .count()
-    };
-    let pair = |at: usize| (bytes.get(at) == Some(&b':') && digits(at + 1, 2) == 2).then_some(at + 3);
-    let hours = digits(start, 2);
-    if hours == 0 {
-        return None;
-    }
-    let minutes_end = pair(start + hours)?;
-    let Some(seconds_end) = pair(minutes_end) else {
-        return ends_at(bytes, minutes_end).then_some(minutes_end);
-    };
-    if matches!(bytes.get(seconds_end), Some(b'.' | b',')) {
-        let fraction = digits(seconds_end + 1, usize::MAX);
-        let fraction_end = seconds_end + 1 + fraction;
-        if fraction > 0 && ends_at(bytes, fraction_end) {
-            return Some(fraction_end);
-        }
-    }
-    ends_at(bytes, seconds_end).then_some(seconds_end)
-}
-
-/// Marks dates, joins `1,2` and `1:2` into one variable each, and leaves one variable of each run of them.
-fn fold(line: &str, tokens: &mut Vec<Token>) {
-    for at in (0..tokens.len()).rev() {
-        if tokens[at].kind == Kind::Word && is_part_of_date(line, tokens, at) {
-            tokens[at].become_variable();
-        }
-    }
-    let mut kept = 0;
-    for at in 0..tokens.len() {
-        let token = tokens[at];
-        if token.kind == Kind::Variable {
-            let is_joint =
-                |between: &Token| !between.spaced && !token.spaced && matches!(between.text(line), "," | ":");
-            match &mut tokens[..kept] {
-                [.., before] if before.kind == Kind::Variable => {
-                    before.end = token.end;
-                    continue;
-                }
-                [.., before, between] if before.kind == Kind::Variable && is_joint(between) => {
-                    before.end = token.end;
-                    kept -= 1;
-                    continue;
-                }
-                _ => {}
-            }
-        }
-        tokens[kept] = token;
-        kept += 1;
-    }
-    tokens.truncate(kept);
-}
-
-/// Where a word of a date stands: beside a variable, before one, or behind one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum DateWord {
-    Month,
-    Weekday,
-    Zone,
-}
-
-#[inline]
-fn date_word(text: &[u8]) -> Option<DateWord> {
-    if !(3..=4).contains(&text.len()) || !text[0].is_ascii_uppercase() {
-        return None;
-    }
-    match text {
-        b"Jan" | b"Feb" | b"Mar" | b"Apr" | b"May" | b"Jun" | b"Jul" | b"Aug" | b"Sep" | b"Oct" | b"Nov"
-        | b"Dec" => Some(DateWord::Month),
-        b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun" => Some(DateWord::Weekday),
-        b"UTC" | b"GMT" | b"PST" | b"PDT" | b"EST" | b"EDT" | b"CST" | b"CDT" | b"MST" | b"MDT" | b"CET"
-        | b"CEST" => Some(DateWord::Zone),
-        _ => None,
-    }
-}
-
-fn is_part_of_date(line: &str, tokens: &[Token], at: usize) -> bool {
-    let Some(word) = date_word(tokens[at].text(line).as_bytes()) else { return false };
-    let is_variable = |token: Option<&Token>| token.is_some_and(|token| token.kind == Kind::Variable);
-    let before = is_variable(at.checked_sub(1).map(|at| &tokens[at]));
-    let after = is_variable(tokens.get(at + 1));
-    match word {
-        DateWord::Month => before || after,
-        DateWord::Weekday => after,
-        DateWord::Zone => before,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Tokens with `|` between and `<*>` for variables.
-    fn check(line: &str, expected: &str) {
-        let mut tokens = Vec::new();
-        assert!(tokenize(line, 256, &mut tokens));
-        let shown: Vec<&str> = tokens
-            .iter()
-            .map(|token| if token.kind == Kind::Variable { "<*>" } else { token.text(line) })
-            .collect();
-        assert_eq!(shown.join("|"), expected, "{line}");
-    }
-
-    #[test]
-    fn delimiters_are_tokens_and_blanks_are_not() {
-        check("open(door)  a=b", "open|(|door|)|a|=|b");
-        check("ns::Type failed.", "ns::Type|failed|.");
-        check("why?!", "why|?!");
-    }
-
-    #[test]
-    fn values_with_delimiters_are_taken_whole() {
-        check("read /var/lib/x.db.", "read|<*>|.");
-        check("get https://a.example/x?y=1 now", "get|<*>|now");
-        check("open C:\\data\\x and \\\\host\\share", "open|<*>|and|<*>");
-        check("from 00:1b:44:11:3a:b7 on fe80::1:2", "from|<*>|on|<*>");
-        check("at 12:30:01.5 and 7:05", "at|<*>|and|<*>");
-        check("at 12:30:01.5x, 12:30:01.5", "at|<*>|,|<*>");
-        check("got Point{x: 1, {y}} here", "got|<*>|here");
-        check("port 80,81,82 up", "port|<*>|up");
-        check("took 5 MB.", "took|<*>|.");
-    }
-
-    #[test]
-    fn phrases_and_lists_are_one_token() {
-        check("said \"not now\" twice", "said|\"|not now|\"|twice");
-        check("said \"not 7 now\"", "said|\"|not|<*>|now|\"");
-        check("of [red, green] kinds", "of|[|red, green|]|kinds");
-        check("of [1, 2] kinds", "of|[|<*>|]|kinds");
-        check("of [] and [one]", "of|[|]|and|[|one|]");
-        check("of red,green, blue,5 pens", "of|red|,|green|,|blue|,|<*>|pens");
-        check("of red,green,blue pens", "of|red,green,blue|pens");
-        check("is=red,at=5", "is|=|red|,|at|=|<*>");
-    }
-
-    #[test]
-    fn empty_values_look_like_values() {
-        check("a= b=2", "a|=|<*>|b|=|<*>");
-        check("a=", "a|=|<*>");
-        check("a= word", "a|=|word");
-    }
-
-    #[test]
-    fn dates_are_variables_beside_values() {
-        check("on Tue Mar 4 2031 12:00 UTC", "on|<*>");
-        check("in Mar", "in|Mar");
-    }
-
-    #[test]
-    fn characters_outside_ascii_keep_their_boundaries() {
-        check("größe\u{3000}ändern „jetzt“ 7°", "größe|ändern|„jetzt“|<*>");
-        check("/pfad/größe→x", "<*>");
-    }
-
-    #[test]
-    fn values_are_known_by_what_stands_before() {
-        let line = "user joe k=v k: w [x] y";
-        let mut tokens = Vec::new();
-        tokenize(line, 256, &mut tokens);
-        let values: Vec<&str> =
-            tokens.iter().filter(|token| token.value).map(|token| token.text(line)).collect();
-        assert_eq!(values, ["joe", "v", "x"]);
-    }
-
-    #[test]
-    fn tokens_beyond_the_bound_are_left_out() {
-        let mut tokens = Vec::new();
-        assert!(!tokenize("a b c \"d e\"", 4, &mut tokens));
-        assert_eq!(tokens.len(), 4);
-    }
+/// A unit of size or time, which belongs to the number before it.
+fn is_unit(word: &[u8]) -> bool {
+    let is_size =
+        matches!(word, b"B" | b"KB" | b"MB" | b"GB" | b"TB" | b"KiB" | b"MiB" | b"GiB" | b"TiB" | b"kB");
+    is_size || matches!(word, b"ns" | b"us" | b"ms" | b"s" | b"sec" | b"secs")
 }
