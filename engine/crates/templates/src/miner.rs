@@ -9,13 +9,17 @@ use crate::tokenize::{Token, tokenize};
 use crate::{Counters, Limits, Merge, Mined};
 
 mod saved;
+mod seen_lines;
 #[cfg(test)]
 mod tests;
+
+use seen_lines::{SeenLines, Shape};
 
 /// Mines templates from one stream of lines. See the crate's documentation.
 pub struct TemplateMiner {
     limits: Limits,
     tokens: Vec<Token>,
+    seen_lines: SeenLines,
     /// From the shape of a line to its cluster.
     signatures: RecentMap<Slot>,
     learner: Learner,
@@ -35,6 +39,7 @@ impl TemplateMiner {
         let limits = limits.within_reason();
         TemplateMiner {
             tokens: Vec::with_capacity(limits.tokens_max + 3),
+            seen_lines: SeenLines::new(),
             signatures: RecentMap::new(limits.signatures_max),
             learner: Learner::new(&limits),
             limits,
@@ -46,33 +51,43 @@ impl TemplateMiner {
 
     /// The template of `line`, which is the message without its time, level and host. Any text is accepted; line breaks count as blanks.
     pub fn observe(&mut self, line: &str) -> Mined {
-        let slot = self.slot_of(line);
+        let kept = self.kept(line);
+        let (tokens, tokens_max) = (&mut self.tokens, self.limits.tokens_max);
+        let (shape, is_seen) = self.seen_lines.shape(kept, || shape_of(kept, tokens_max, tokens));
+        let slot = self.slot_of(kept, kept.len() < line.len(), shape, !is_seen);
         self.mined(slot)
     }
 
     /// The same with the values of the variables of the line, in order. A template that stands for lines of different punctuation has other
     /// variables than some of them.
     pub fn observe_parameters<'a>(&'a mut self, line: &'a str) -> (Mined, Parameters<'a>) {
-        let slot = self.slot_of(line);
+        let kept = self.kept(line);
+        let shape = shape_of(kept, self.limits.tokens_max, &mut self.tokens);
+        let slot = self.slot_of(kept, kept.len() < line.len(), shape, true);
         let mined = self.mined(slot);
         (mined, Parameters::new(line, &self.tokens, &self.learner.clusters.get(slot).template))
     }
 
-    /// The live cluster of `line`, the tokens of which are left in place.
-    fn slot_of(&mut self, line: &str) -> Slot {
+    /// What is read of a line.
+    fn kept<'a>(&self, line: &'a str) -> &'a str {
+        &line[..line.floor_char_boundary(self.limits.line_bytes_max)]
+    }
+
+    /// The live cluster of a line that has this shape, the tokens of which are in place if it says so.
+    fn slot_of(&mut self, kept: &str, is_cut: bool, shape: Shape, has_tokens: bool) -> Slot {
         self.lines += 1;
-        let kept = &line[..line.floor_char_boundary(self.limits.line_bytes_max)];
-        let complete = tokenize(kept, self.limits.tokens_max, &mut self.tokens);
-        self.lines_cut += u64::from(!complete || kept.len() < line.len());
-        let signature = sign(&self.tokens);
-        let known = self.signatures.get(signature).copied();
+        self.lines_cut += u64::from(is_cut || !shape.is_complete);
+        let known = self.signatures.get(shape.signature).copied();
         if let Some(slot) = known.and_then(|slot| self.learner.clusters.find(slot)) {
             return slot;
         }
         self.lines_unseen += 1;
         self.make_room();
+        if !has_tokens {
+            shape_of(kept, self.limits.tokens_max, &mut self.tokens);
+        }
         let slot = self.learner.learn(kept, &mut self.tokens);
-        *self.signatures.entry(signature, || slot) = slot;
+        *self.signatures.entry(shape.signature, || slot) = slot;
         slot
     }
 
@@ -149,9 +164,10 @@ impl TemplateMiner {
     }
 }
 
-/// The hash of the shape of a line.
-fn sign(tokens: &[Token]) -> u64 {
+/// The shape of what is read of a line, and its tokens.
+fn shape_of(kept: &str, tokens_max: usize, tokens: &mut Vec<Token>) -> Shape {
+    let is_complete = tokenize(kept, tokens_max, tokens);
     let mut hash = SequenceHash::default();
     tokens.iter().for_each(|token| hash.add(token.symbol));
-    hash.finish()
+    Shape { signature: hash.finish(), is_complete }
 }
