@@ -19,21 +19,26 @@ pub(crate) enum Kind {
     Identifier,
 }
 
-pub(crate) const SPACE: u8 = 1;
-pub(crate) const DELIMITER: u8 = 2;
-pub(crate) const DIGIT: u8 = 4;
-const LOWER: u8 = 8;
-const UPPER: u8 = 16;
-pub(crate) const HEX: u8 = 32;
+pub(crate) const SPACE: u16 = 1;
+pub(crate) const DELIMITER: u16 = 2;
+pub(crate) const DIGIT: u16 = 4;
+const LOWER: u16 = 8;
+const UPPER: u16 = 16;
+pub(crate) const HEX: u16 = 32;
 /// A byte of a character outside ASCII.
-pub(crate) const HIGH: u8 = 64;
-const OTHER: u8 = 128;
-pub(crate) const ALPHANUMERIC: u8 = DIGIT | LOWER | UPPER;
+pub(crate) const HIGH: u16 = 64;
+const OTHER: u16 = 128;
+const AT_SIGN: u16 = 256;
+pub(crate) const DOT: u16 = 512;
+pub(crate) const SLASH: u16 = 1024;
+/// Ends a path: a bracket, a quote, `;` or `|`.
+pub(crate) const BEHIND_PATH: u16 = 2048;
+pub(crate) const ALPHANUMERIC: u16 = DIGIT | LOWER | UPPER;
 
 /// The class bits of every byte.
-pub(crate) static CLASS: [u8; 256] = classes();
+pub(crate) static CLASS: [u16; 256] = classes();
 
-const fn classes() -> [u8; 256] {
+const fn classes() -> [u16; 256] {
     let mut table = [0; 256];
     let mut index = 0;
     while index < 256 {
@@ -46,10 +51,16 @@ const fn classes() -> [u8; 256] {
             b'a'..=b'z' => LOWER,
             b'A'..=b'Z' => UPPER,
             0x80.. => HIGH,
+            b'@' => OTHER | AT_SIGN,
+            b'.' => OTHER | DOT,
+            b'/' => OTHER | SLASH,
             _ => OTHER,
         };
         if byte.is_ascii_hexdigit() {
             class |= HEX;
+        }
+        if matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'(' | b')' | b'{' | b'}' | b';' | b'|') {
+            class |= BEHIND_PATH;
         }
         table[index] = class;
         index += 1;
@@ -59,106 +70,115 @@ const fn classes() -> [u8; 256] {
 
 /// The kind of `word`, which is not empty and holds no blank. Never [`Kind::Delimiter`] or [`Kind::Name`].
 pub(crate) fn classify(word: &str) -> Kind {
-    let looks = Looks::of(word);
-    if looks.digits == 0 && looks.all_hex && looks.characters >= 8 && looks.characters.is_multiple_of(2) {
-        return Kind::Variable;
+    classify_with(word.as_bytes(), classes_of(word.as_bytes()))
+}
+
+pub(crate) fn classes_of(word: &[u8]) -> u16 {
+    word.iter().fold(0, |any, &byte| any | CLASS[usize::from(byte)])
+}
+
+/// The same, of text as bytes, for who knows the classes of all of them, in one.
+#[inline]
+pub(crate) fn classify_with(word: &[u8], any: u16) -> Kind {
+    if any & !(LOWER | UPPER | HEX) == 0
+        && (any & UPPER == 0 || any & LOWER == 0 || !word[1..].iter().any(u8::is_ascii_uppercase))
+    {
+        // `word`, `Word` or `WORD`.
+        let is_value = is_literal(word) || is_long_hex(word);
+        return if is_value { Kind::Variable } else { Kind::Word };
     }
-    if looks.digits > 0 {
+    if any & HIGH != 0 {
+        return with_characters_outside_ascii(as_text(word), any);
+    }
+    if any & DIGIT != 0 {
+        return if is_numbered_name(word) { Kind::Identifier } else { Kind::Variable };
+    }
+    if any & (LOWER | UPPER) == 0 {
+        return Kind::Word;
+    }
+    unlike_a_plain_word(word, any)
+}
+
+/// Words are cut at the boundaries of characters.
+fn as_text(word: &[u8]) -> &str {
+    std::str::from_utf8(word).unwrap_or_default()
+}
+
+/// Of a word without digits that is not plain, and not without letters.
+fn unlike_a_plain_word(word: &[u8], any: u16) -> Kind {
+    let is_value = any & OTHER == 0 && is_long_hex(word)
+        || any & AT_SIGN != 0 && is_email(as_text(word))
+        || any & DOT != 0 && is_host(word);
+    if is_value { Kind::Variable } else { Kind::Identifier }
+}
+
+#[cold]
+fn with_characters_outside_ascii(word: &str, any: u16) -> Kind {
+    let mut is_alphanumeric = false;
+    let (mut digits, mut digit_at_boundary) = (0, false);
+    let mut previous = ' ';
+    for character in word.chars() {
+        is_alphanumeric |= character.is_alphanumeric();
+        if character.is_numeric() {
+            digits += 1;
+            digit_at_boundary |= !previous.is_ascii_alphanumeric();
+        }
+        previous = character;
+    }
+    if digits > 0 {
         let starts_with_letter = word.chars().next().is_some_and(char::is_alphabetic);
-        let long_hex = looks.all_hex && looks.characters >= 8;
-        let numbered_name = looks.digits == 1 && starts_with_letter && !looks.digit_at_boundary && !long_hex;
-        return if numbered_name { Kind::Identifier } else { Kind::Variable };
+        let is_numbered_name = digits == 1 && starts_with_letter && !digit_at_boundary;
+        return if is_numbered_name { Kind::Identifier } else { Kind::Variable };
     }
-    if looks.plain {
-        return if is_literal(word) { Kind::Variable } else { Kind::Word };
-    }
-    if is_literal(word) || is_email(word) || is_host(word) {
-        return Kind::Variable;
-    }
-    if looks.alphanumeric { Kind::Identifier } else { Kind::Word }
+    if is_alphanumeric { unlike_a_plain_word(word.as_bytes(), any) } else { Kind::Word }
 }
 
-struct Looks {
-    characters: usize,
-    digits: usize,
-    /// A digit that begins the word, or follows something that is neither an ASCII letter nor an ASCII digit.
-    digit_at_boundary: bool,
-    all_hex: bool,
-    alphanumeric: bool,
-    /// `word`, `Word` or `WORD`.
-    plain: bool,
-}
-
-impl Looks {
-    fn of(word: &str) -> Looks {
-        let bytes = word.as_bytes();
-        let mut any = 0;
-        let mut all = u8::MAX;
-        let mut digits = 0;
-        let mut digit_at_boundary = false;
-        let mut previous = 0;
-        for &byte in bytes {
-            let class = CLASS[usize::from(byte)];
-            if class & DIGIT != 0 {
-                digits += 1;
-                digit_at_boundary |= previous & ALPHANUMERIC == 0;
-            }
-            any |= class;
-            all &= class;
-            previous = class;
-        }
-        let mut looks = Looks {
-            characters: bytes.len(),
-            digits,
-            digit_at_boundary,
-            all_hex: all & HEX != 0,
-            alphanumeric: any & ALPHANUMERIC != 0,
-            plain: is_plain(bytes, any),
-        };
-        if any & HIGH != 0 {
-            looks.add_characters_outside_ascii(word);
-        }
-        looks
-    }
-
-    fn add_characters_outside_ascii(&mut self, word: &str) {
-        self.characters = word.chars().count();
-        let mut previous = ' ';
-        for character in word.chars() {
-            if !character.is_ascii() {
-                self.alphanumeric |= character.is_alphanumeric();
-                if character.is_numeric() {
-                    self.digits += 1;
-                    self.digit_at_boundary |= !previous.is_ascii_alphanumeric();
-                }
-            }
-            previous = character;
-        }
-    }
-}
-
-fn is_plain(bytes: &[u8], any: u8) -> bool {
-    if any & !(LOWER | UPPER | HEX) != 0 {
+/// One digit, behind a letter, in a word that starts with a letter and is no hexadecimal number.
+fn is_numbered_name(word: &[u8]) -> bool {
+    if !word[0].is_ascii_alphabetic() {
         return false;
     }
-    any & UPPER == 0 || any & LOWER == 0 || bytes.iter().skip(1).all(u8::is_ascii_lowercase)
+    let mut digits = word.iter().enumerate().filter(|(_, byte)| byte.is_ascii_digit());
+    let is_lone_digit = match (digits.next(), digits.next()) {
+        (Some((at, _)), None) => word[at - 1].is_ascii_alphanumeric(),
+        _ => false,
+    };
+    is_lone_digit && !(word.len() >= HEX_CHARACTERS_MIN && word.iter().all(u8::is_ascii_hexdigit))
 }
 
-fn is_literal(word: &str) -> bool {
-    matches!(word, "true" | "false" | "null" | "True" | "False" | "TRUE" | "FALSE" | "NULL" | "None")
+/// Fewest hexadecimal digits that are a number whatever they spell.
+const HEX_CHARACTERS_MIN: usize = 8;
+
+/// Whether letters are the digits of a hexadecimal number.
+fn is_long_hex(letters: &[u8]) -> bool {
+    letters.len() >= HEX_CHARACTERS_MIN
+        && letters.len().is_multiple_of(2)
+        && letters.iter().all(u8::is_ascii_hexdigit)
+}
+
+fn is_literal(word: &[u8]) -> bool {
+    let is_any = |literals: &[&[u8]]| literals.contains(&word);
+    match word.len() {
+        4 => is_any(&[b"true", b"null", b"True", b"TRUE", b"NULL", b"None"]),
+        5 => is_any(&[b"false", b"False", b"FALSE"]),
+        _ => false,
+    }
 }
 
 fn is_word_character(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-fn is_email(word: &str) -> bool {
+pub(crate) fn is_email(word: &str) -> bool {
     let Some((local, domain)) = word.split_once('@') else { return false };
     !local.is_empty()
         && local.chars().all(|c| is_word_character(c) || matches!(c, '.' | '+' | '-'))
         && domain.chars().all(|c| is_word_character(c) || matches!(c, '.' | '-'))
         && domain.chars().next_back().is_some_and(is_word_character)
 }
+
+/// The longest of [`DOMAINS`].
+const DOMAIN_BYTES_MAX: usize = 11;
 
 /// Top-level domains, and what private networks end their names with.
 const DOMAINS: [&str; 33] = [
@@ -197,17 +217,27 @@ const DOMAINS: [&str; 33] = [
     "dev",
 ];
 
-fn is_host(word: &str) -> bool {
-    let Some((_, last)) = word.rsplit_once('.') else { return false };
-    is_dotted_name(word) && (DOMAINS.contains(&last) || matches!(last, "app" | "cloud"))
+fn is_host(word: &[u8]) -> bool {
+    let Some(dot) = word.iter().rposition(|&byte| byte == b'.') else { return false };
+    let last = &word[dot + 1..];
+    let is_domain =
+        || DOMAINS.iter().any(|domain| domain.as_bytes() == last) || matches!(last, b"app" | b"cloud");
+    last.len() <= DOMAIN_BYTES_MAX && is_domain() && is_dotted_name(word)
 }
 
 /// Two or more non-empty parts of ASCII letters, digits, `_` and `-`, with dots between.
-pub(crate) fn is_dotted_name(word: &str) -> bool {
-    let is_part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-    };
-    word.contains('.') && word.split('.').all(is_part)
+pub(crate) fn is_dotted_name(word: &[u8]) -> bool {
+    let mut has_dot = false;
+    let mut previous = b'.';
+    for &byte in word {
+        let is_part = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if !is_part && (byte != b'.' || previous == b'.') {
+            return false;
+        }
+        has_dot |= byte == b'.';
+        previous = byte;
+    }
+    has_dot && previous != b'.'
 }
 
 /// A path without a leading slash: two or more parts, and a dot or a second slash.
@@ -286,7 +316,9 @@ mod tests {
 
     #[test]
     fn dotted_names_have_no_empty_part() {
-        assert!(is_dotted_name("a.b-c.d_e"));
-        assert!(!is_dotted_name("a..b") && !is_dotted_name("ab") && !is_dotted_name(".a"));
+        assert!(is_dotted_name(b"a.b-c.d_e"));
+        assert!(!is_dotted_name(b"a..b") && !is_dotted_name(b"ab") && !is_dotted_name(b".a"));
+        assert!(!is_dotted_name(b"a.") && !is_dotted_name(b"") && !is_dotted_name(b"a.b/c"));
+        assert!(DOMAINS.iter().all(|domain| domain.len() <= DOMAIN_BYTES_MAX));
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::classify::Kind;
 use crate::clusters::{Clusters, Slot};
-use crate::hashing::{SequenceHash, Written, symbol};
+use crate::hashing::{SequenceHash, Written, mix, symbol};
 use crate::lexicon;
 use crate::recent::{self, RecentMap};
 use crate::snapshot::Unsound;
@@ -31,7 +31,7 @@ pub(crate) struct Value {
 
 /// One place of one template.
 pub(crate) struct Place<'a> {
-    /// Hash of the template with the place open.
+    /// Hash of the template with the place open, or two places.
     pub key: u64,
     pub token: &'a Token,
     pub text: &'a str,
@@ -113,14 +113,7 @@ impl Evidence {
 
     /// Adds what `slot` has in `place`. If that is now a variable, the clusters that had a value there, as they were then.
     pub fn add(&mut self, place: &Place<'_>, slot: Slot) -> Option<Vec<Slot>> {
-        let values = self.values.entry(place.key, Vec::new);
-        match values.iter().position(|value| value.symbol == place.token.symbol) {
-            Some(at) => values[at].slot = slot,
-            None if values.len() < VALUES_MAX => {
-                values.push(Value::new(place.token.symbol, place.text, slot))
-            }
-            None => {}
-        }
+        let values = watch(&mut self.values, place.key, place, slot);
         let context = place.word_before.map(symbol);
         let mut threshold = threshold(place);
         let known = context.is_some_and(|word| self.contexts.contains(word))
@@ -147,6 +140,20 @@ impl Evidence {
         Some(values.iter().map(|value| value.slot).collect())
     }
 
+    /// The same for two places of one template that are both open; each must have shown enough words. Their keys are equal.
+    pub fn add_pair(&mut self, places: &[Place<'_>; 2], slot: Slot) -> Option<Vec<Slot>> {
+        let mut members = Vec::new();
+        let mut proven = true;
+        for (place, number) in places.iter().zip(1..) {
+            let values = watch(&mut self.values, mix(place.key ^ number), place, slot);
+            proven &= values.len() >= threshold(place);
+            members.extend(values.iter().map(|value| value.slot));
+        }
+        members.sort_unstable();
+        members.dedup();
+        proven.then_some(members)
+    }
+
     /// Refers to the clusters that the known ones were merged into, and forgets evicted ones.
     pub fn resolve(&mut self, clusters: &mut Clusters) {
         self.values.retain(|values| {
@@ -158,6 +165,24 @@ impl Evidence {
             !values.is_empty()
         });
     }
+}
+
+/// The words seen so far under `key`, with what `slot` has in `place`.
+fn watch<'a>(
+    values: &'a mut RecentMap<Vec<Value>>,
+    key: u64,
+    place: &Place<'_>,
+    slot: Slot,
+) -> &'a mut Vec<Value> {
+    let values = values.entry(key, Vec::new);
+    match values.iter().position(|value| value.symbol == place.token.symbol) {
+        Some(at) => values[at].slot = slot,
+        None if values.len() < VALUES_MAX => {
+            values.push(Value::new(place.token.symbol, place.text, slot));
+        }
+        None => {}
+    }
+    values
 }
 
 impl Value {

@@ -10,15 +10,36 @@ pub(crate) const WILD: u64 = 0;
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 pub(crate) fn symbol(text: &str) -> u64 {
-    let hash = match text.as_bytes() {
-        [byte] => mix(u64::from(*byte)),
-        bytes => xxh3_64(bytes),
-    };
+    symbol_of(text.as_bytes())
+}
+
+#[inline]
+pub(crate) fn symbol_of(text: &[u8]) -> u64 {
+    match text {
+        [byte] => BYTE_SYMBOLS[usize::from(*byte)],
+        bytes => never_wild(xxh3_64(bytes)),
+    }
+}
+
+const fn never_wild(hash: u64) -> u64 {
     if hash == WILD { ODD } else { hash }
 }
 
+/// The symbol of each text of one byte.
+static BYTE_SYMBOLS: [u64; 256] = byte_symbols();
+
+const fn byte_symbols() -> [u64; 256] {
+    let mut symbols = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        symbols[byte] = never_wild(mix(byte as u64));
+        byte += 1;
+    }
+    symbols
+}
+
 /// Every bit of the result depends on every bit of `value` (the finalizer of SplitMix64).
-pub(crate) fn mix(value: u64) -> u64 {
+pub(crate) const fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(ODD);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -30,6 +51,7 @@ pub(crate) fn mix(value: u64) -> u64 {
 pub(crate) struct SequenceHash(u64);
 
 impl SequenceHash {
+    #[inline]
     pub fn add(&mut self, element: u64) {
         self.0 = (self.0.rotate_left(5) ^ element).wrapping_add(1).wrapping_mul(ODD);
     }

@@ -11,9 +11,13 @@
 //! - **Ids are stable**: a merge keeps the smaller id and is announced by [`TemplateMiner::take_merges`]. Ids are not consecutive.
 //! - **Bounded** by [`Limits`]; at a bound the least recently used is forgotten, and counted in [`Counters`]. A template that was evicted comes
 //!   back under a new id.
-//! - **Resumable**: a miner that was written with serde and read again goes on as if it had not been; what no miner wrote is refused.
-//!   Equal miners give equal bytes. The format is that of this version.
+//! - **Resumable**: a miner that was written with serde and read again goes on as if it had not been; what no miner wrote is refused, and
+//!   so is what another version of the format wrote. Equal miners give equal bytes.
 //! - A line of known shape costs no allocation. [`TemplateMiner::observe`] never fails.
+//!
+//! [`TemplateMiner::observe_parameters`] also gives the values of the variables of a line, with what they are by their looks. [`LineReader`] and
+//! [`mine_to_end`] read lines from bytes. A [`LogDetector`] judges what was mined: new templates, bursts and drops, an unusual order, a shift of
+//! severity.
 //!
 //! ```
 //! let mut miner = foreshock_templates::TemplateMiner::default();
@@ -27,17 +31,24 @@
 
 mod classify;
 mod clusters;
+mod detection;
 mod evidence;
 mod hashing;
+mod learner;
 mod lexicon;
 mod miner;
+mod parameters;
+mod reader;
 mod recent;
 mod snapshot;
 mod tokenize;
 
 use serde::{Deserialize, Serialize};
 
+pub use detection::{DetectionConfig, DetectionCounters, Finding, LogDetector, LogLine, SeverityClass};
 pub use miner::TemplateMiner;
+pub use parameters::{Parameter, ParameterKind, Parameters};
+pub use reader::{LineReader, MinedLines, Survivors, mine_to_end};
 
 /// What [`TemplateMiner::observe`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,6 +79,10 @@ impl<V> RecentMap<V> {
         value
     }
 
+    pub fn remove(&mut self, key: u64) -> Option<V> {
+        self.entries.remove(&key).map(|(_, value)| value)
+    }
+
     /// What to write of the map; `write` gives what to write of a value.
     pub fn saved<'a, W>(&'a self, write: impl Fn(&'a V) -> W) -> Saved<W> {
         let mut entries: Vec<(u64, u64, &V)> =

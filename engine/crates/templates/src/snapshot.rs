@@ -4,8 +4,32 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// No counter of a sound miner is beyond, so that none can overflow.
 pub(crate) const COUNT_MAX: u64 = 1 << 60;
+
+/// Goes up with every change of what is written, and of what a line is taken for, as hashes of shapes are written.
+const VERSION: u32 = 2;
+
+/// Written first of everything, so that what another version wrote is refused before anything is made of it.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(into = "u32", try_from = "u32")]
+pub(crate) struct Version;
+
+impl From<Version> for u32 {
+    fn from(Version: Version) -> u32 {
+        VERSION
+    }
+}
+
+impl TryFrom<u32> for Version {
+    type Error = Unsound;
+
+    fn try_from(version: u32) -> Result<Self, Unsound> {
+        Unsound::unless(version == VERSION, "it is of another version").map(|()| Version)
+    }
+}
 
 /// No miner leaves this state behind, for this reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +43,6 @@ impl Unsound {
 
 impl fmt::Display for Unsound {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "no template miner leaves this behind: {}", self.0)
+        write!(formatter, "no template miner or detector leaves this behind: {}", self.0)
     }
 }

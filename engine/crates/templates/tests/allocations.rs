@@ -44,7 +44,10 @@ fn lines_of_known_shape_allocate_nothing() {
     for _ in 0..100 {
         for line in lines {
             assert!(!miner.observe(line).is_new);
+            let (mined, parameters) = miner.observe_parameters(line);
+            assert!(!mined.is_new && parameters.map(|one| one.kind() as usize).sum::<usize>() > 0);
         }
+        assert_eq!(miner.drain_merges().len(), 0);
         miner.take_merges();
     }
     assert_eq!(ALLOCATIONS.get(), before);
