@@ -110,7 +110,15 @@ fn read(decoder: &mut dyn Decoder, records: &[Vec<u8>], rows: usize) {
     let mut count = 0;
     let mut out = Vec::new();
     for payload in records {
-        let record = SourceRecord { topic: "t", partition: 0, offset: 0, key: None, headers: &[], payload };
+        let record = SourceRecord {
+            topic: "t",
+            partition: 0,
+            offset: 0,
+            timestamp_ms: None,
+            key: None,
+            headers: &[],
+            payload,
+        };
         decoder.decode(record, &mut out).expect("a valid record");
         for batch in out.drain(..) {
             if let Telemetry::Samples(batch) = &batch {

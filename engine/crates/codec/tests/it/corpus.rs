@@ -152,8 +152,15 @@ fn every_decoder_survives() {
                 _ => bytes,
             };
             let payload = if headers.is_empty() && i < valid.len() { valid[i].clone() } else { payload };
-            let record =
-                SourceRecord { topic: "t", partition: 0, offset: 0, key: None, headers, payload: &payload };
+            let record = SourceRecord {
+                topic: "t",
+                partition: 0,
+                offset: 0,
+                timestamp_ms: None,
+                key: None,
+                headers,
+                payload: &payload,
+            };
             let mut out = Vec::new();
             match decoder.decode(record, &mut out) {
                 Ok(()) => accepted += 1,

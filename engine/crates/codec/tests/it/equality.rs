@@ -18,7 +18,15 @@ use crate::{messages, pruned};
 type Decoded = Result<(Vec<Telemetry>, Dropped), Rejected>;
 
 fn run(mut decoder: impl AsMut<dyn Decoder>, payload: &[u8]) -> Decoded {
-    let record = SourceRecord { topic: "t", partition: 0, offset: 0, key: None, headers: &[], payload };
+    let record = SourceRecord {
+        topic: "t",
+        partition: 0,
+        offset: 0,
+        timestamp_ms: None,
+        key: None,
+        headers: &[],
+        payload,
+    };
     let mut out = Vec::new();
     let decoder = decoder.as_mut();
     let before = decoder.dropped();

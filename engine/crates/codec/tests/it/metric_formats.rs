@@ -106,7 +106,15 @@ fn json_has_a_mapping() {
     let mut decoder = MetricsDecoder::with_mapping(Limits::default(), mapping);
     let payload =
         br#"{"at": 1760000000, "what": {"name": "t", "reading": 2}, "where": {"x": "y"}, "who": "cart"}"#;
-    let record = SourceRecord { topic: "t", partition: 0, offset: 0, key: None, headers: &[], payload };
+    let record = SourceRecord {
+        topic: "t",
+        partition: 0,
+        offset: 0,
+        timestamp_ms: None,
+        key: None,
+        headers: &[],
+        payload,
+    };
     let mut out = Vec::new();
     decoder.decode(record, &mut out).unwrap();
     assert_eq!(lines(&out), ["Gauge __name__=t,service.name=cart,x=y start None at 1760000000000 = 2"]);
