@@ -94,8 +94,8 @@ impl Limits {
     }
 }
 
-/// What a decoder remembers between records, at most.
-pub(crate) const MEMORY_BYTES_MAX: usize = 128 << 20;
+/// What a decoder remembers between records, at most: about 300,000 series of eight labels.
+pub(crate) const MEMORY_BYTES_MAX: usize = 256 << 20;
 
 /// What one record has taken of its limits so far.
 pub(crate) struct Budget {

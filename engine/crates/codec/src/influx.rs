@@ -86,7 +86,8 @@ impl From<Rejected> for Stop {
 /// Where the first line ends. Text in quotes may hold line breaks, outside of comments and before the fields there is none.
 fn line_end(text: &str) -> usize {
     let end = memchr(b'\n', text.as_bytes()).unwrap_or(text.len());
-    if text.trim_start().starts_with('#') || memchr(b'"', &text.as_bytes()[..end]).is_none() {
+    let line = &text[..end];
+    if line.trim_start().starts_with('#') || memchr(b'"', line.as_bytes()).is_none() {
         return end;
     }
     let fields = unescaped(text, b" ").unwrap_or(text.len());

@@ -100,11 +100,10 @@ impl SeriesCache {
     }
 
     fn bytes(&self) -> usize {
-        self.raw.capacity()
-            + self.text.capacity()
-            + self.entries.capacity() * size_of::<Entry>()
-            + self.texts.capacity() * size_of::<Text>()
-            + (self.entry_table.capacity() + self.text_table.capacity()) * size_of::<u32>()
+        self.raw.len()
+            + self.text.len()
+            + self.entries.len() * (size_of::<Entry>() + size_of::<u32>())
+            + self.texts.len() * (size_of::<Text>() + size_of::<u32>())
     }
 
     /// The number of a group, which `raw` alone names. Other bytes stand for labels within a group.

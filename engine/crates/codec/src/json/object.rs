@@ -123,23 +123,48 @@ pub(crate) fn each_object<'a>(
     payload: &'a [u8],
     mut each: impl FnMut(&Object<'a>) -> Result<(), Rejected>,
 ) -> Result<(), Rejected> {
-    let mut rejected = None;
-    let mut deserializer = serde_json::Deserializer::from_slice(payload);
     let mut rest = payload.trim_ascii_start();
+    while !rest.is_empty() {
+        // The next document is told by its first byte, not by an error: those count their line from the beginning.
+        let read = if rest.starts_with(b"[") { array(rest, &mut each)? } else { objects(rest, &mut each)? };
+        rest = rest[read..].trim_ascii_start();
+    }
+    Ok(())
+}
+
+/// Reads objects as long as there are some, and tells how many bytes they take.
+fn objects<'a>(
+    text: &'a [u8],
+    each: &mut impl FnMut(&Object<'a>) -> Result<(), Rejected>,
+) -> Result<usize, Rejected> {
+    let mut stream = serde_json::Deserializer::from_slice(text).into_iter::<Object<'a>>();
     loop {
-        if rest.is_empty() {
-            return Ok(());
+        match stream.next() {
+            Some(object) => each(&object.map_err(json)?)?,
+            None => return Ok(text.len()),
         }
-        let documents = Documents { each: &mut each, rejected: &mut rejected };
-        let read = documents.deserialize(&mut deserializer);
-        if let Some(rejected) = rejected.take() {
-            return Err(rejected);
+        let read = stream.byte_offset();
+        if text[read..].trim_ascii_start().starts_with(b"[") {
+            return Ok(read);
         }
-        read.map_err(json)?;
-        // Only to learn whether there is more: `end` fails if there is.
-        if deserializer.end().is_ok() {
-            rest = &[];
-        }
+    }
+}
+
+/// Reads an array of objects, and tells how many bytes it takes.
+fn array<'a>(
+    text: &'a [u8],
+    each: &mut impl FnMut(&Object<'a>) -> Result<(), Rejected>,
+) -> Result<usize, Rejected> {
+    let mut stream = serde_json::Deserializer::from_slice(text).into_iter::<&'a RawValue>();
+    let Some(array) = stream.next() else { return Ok(text.len()) };
+    let array = array.map_err(json)?;
+    let mut rejected = None;
+    let items = Items { each, rejected: &mut rejected };
+    let read = items.deserialize(&mut serde_json::Deserializer::from_str(array.get()));
+    match (rejected, read) {
+        (Some(rejected), _) => Err(rejected),
+        (None, Err(error)) => Err(json(error)),
+        (None, Ok(())) => Ok(stream.byte_offset()),
     }
 }
 
@@ -148,33 +173,25 @@ pub(crate) fn json(error: serde_json::Error) -> Rejected {
     Rejected::Json { reason: error.to_string() }
 }
 
-/// An object or an array of objects, read one by one.
-struct Documents<'r, F> {
+/// The objects of an array, read one by one.
+struct Items<'r, F> {
     each: &'r mut F,
     rejected: &'r mut Option<Rejected>,
 }
 
-impl<'de, F: FnMut(&Object<'de>) -> Result<(), Rejected>> DeserializeSeed<'de> for Documents<'_, F> {
+impl<'de, F: FnMut(&Object<'de>) -> Result<(), Rejected>> DeserializeSeed<'de> for Items<'_, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_seq(self)
     }
 }
 
-impl<'de, F: FnMut(&Object<'de>) -> Result<(), Rejected>> Visitor<'de> for Documents<'_, F> {
+impl<'de, F: FnMut(&Object<'de>) -> Result<(), Rejected>> Visitor<'de> for Items<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object or an array of them")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let object = ObjectVisitor.visit_map(map)?;
-        (self.each)(&object).map_err(|rejected| {
-            *self.rejected = Some(rejected);
-            Error::custom("rejected")
-        })
+        f.write_str("an array of JSON objects")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {

@@ -55,6 +55,13 @@ fn influx_lines_that_cannot_be_read() {
     assert!(reason(INFLUX, b"cpu value=\xff").contains("invalid utf-8"));
 }
 
+/// In a time that grows with the payload and not with its square.
+#[test]
+fn influx_of_empty_lines() {
+    let payload = "\n".repeat(1 << 20) + "cpu value=1 1760000000";
+    assert_eq!(rows(INFLUX, payload).0.len(), 1);
+}
+
 #[test]
 fn json_samples() {
     let payload = r#"
