@@ -186,13 +186,16 @@ impl TraceCollector {
         let mut all = Vec::new();
         let symbols = &self.symbols;
         let new = || Local { symbols, names: Vec::new(), index: BTreeMap::new() };
-        if !self.new_services.is_empty() || !self.new_operations.is_empty() || !self.edges.is_empty() {
+        let mut services = self.new_services.drain(..).peekable();
+        let mut operations = self.new_operations.drain(..).peekable();
+        let mut edges = std::mem::take(&mut self.edges).into_iter().peekable();
+        while services.peek().is_some() || operations.peek().is_some() || edges.peek().is_some() {
             let mut local = new();
-            let services = self.new_services.drain(..).map(|service| local.of(service)).collect();
-            let operations = self.new_operations.drain(..);
+            let services = services.by_ref().take(PART_WEIGHTS).map(|service| local.of(service)).collect();
+            let operations = operations.by_ref().take(PART_WEIGHTS);
             let operations =
                 operations.map(|(operation, service)| (local.of(operation), local.of(service))).collect();
-            let edges = std::mem::take(&mut self.edges).into_iter();
+            let edges = edges.by_ref().take(PART_WEIGHTS);
             let edges =
                 edges.map(|((caller, callee), ms)| (local.of(caller), local.of(callee), ms)).collect();
             all.push(TraceEvidence { services, operations, edges, buckets: Vec::new(), names: local.names });
@@ -372,7 +375,7 @@ mod tests {
         }
         collector.advance(1_000_000);
         let parts = collector.take_evidence();
-        assert!(parts.len() > 3 && parts.iter().skip(1).all(|part| part.size_bytes() < 300_000));
+        assert!(parts.len() > 3 && parts.iter().all(|part| part.size_bytes() < 300_000));
         let mut correlator = Correlator::new(CorrelatorLimits::default());
         parts.iter().for_each(|part| correlator.absorb(part));
         let operations = correlator.recent.values().flat_map(|stats| stats.operations.values());
