@@ -16,6 +16,8 @@ use crate::traces::{Assembler, Span, SpanLog, Trace};
 
 /// Events kept of one span's sequence.
 const SEQUENCE_MAX: usize = 200;
+/// Weights and counts in one part of the evidence.
+const PART_WEIGHTS: usize = 2_000;
 /// Calls between services kept until somebody takes them.
 const EDGE_CALLS_MAX: usize = 100_000;
 
@@ -66,6 +68,15 @@ pub struct TraceEvidence {
     pub(crate) edges: Vec<(Symbol, Symbol, i64)>,
     /// By the number of the bucket in which the traces started.
     pub(crate) buckets: Vec<(i64, TraceStats)>,
+}
+
+impl TraceEvidence {
+    /// About what it takes in a record.
+    pub fn size_bytes(&self) -> usize {
+        let names: usize = self.names.iter().map(|name| 8 + name.len()).sum();
+        let known = 16 * (self.services.len() + self.operations.len() + self.edges.len());
+        names + known + self.buckets.iter().map(|(_, stats)| 16 + stats.size_bytes()).sum::<usize>()
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -170,27 +181,35 @@ impl TraceCollector {
         }
     }
 
-    /// What was learned since the last time, if anything.
-    pub fn take_evidence(&mut self) -> Option<TraceEvidence> {
-        if self.new_services.is_empty() && self.new_operations.is_empty() && self.buckets.is_empty() {
-            return None;
+    /// What was learned since the last time, in parts that fit into records.
+    pub fn take_evidence(&mut self) -> Vec<TraceEvidence> {
+        let mut all = Vec::new();
+        let symbols = &self.symbols;
+        let new = || Local { symbols, names: Vec::new(), index: BTreeMap::new() };
+        let mut services = self.new_services.drain(..).peekable();
+        let mut operations = self.new_operations.drain(..).peekable();
+        let mut edges = std::mem::take(&mut self.edges).into_iter().peekable();
+        while services.peek().is_some() || operations.peek().is_some() || edges.peek().is_some() {
+            let mut local = new();
+            let services = services.by_ref().take(PART_WEIGHTS).map(|service| local.of(service)).collect();
+            let operations = operations.by_ref().take(PART_WEIGHTS);
+            let operations =
+                operations.map(|(operation, service)| (local.of(operation), local.of(service))).collect();
+            let edges = edges.by_ref().take(PART_WEIGHTS);
+            let edges =
+                edges.map(|((caller, callee), ms)| (local.of(caller), local.of(callee), ms)).collect();
+            all.push(TraceEvidence { services, operations, edges, buckets: Vec::new(), names: local.names });
         }
-        let mut local = Local { symbols: &self.symbols, names: Vec::new(), index: BTreeMap::new() };
-        let services = self.new_services.drain(..).map(|service| local.of(service)).collect();
-        let operations = self.new_operations.drain(..);
-        let operations =
-            operations.map(|(operation, service)| (local.of(operation), local.of(service))).collect();
-        let edges = std::mem::take(&mut self.edges).into_iter();
-        let edges = edges.map(|((caller, callee), ms)| (local.of(caller), local.of(callee), ms)).collect();
-        let buckets = std::mem::take(&mut self.buckets).into_iter();
-        let buckets = buckets
-            .map(|(bucket, stats)| {
+        for (bucket, stats) in std::mem::take(&mut self.buckets) {
+            for stats in stats.in_parts(PART_WEIGHTS) {
+                let mut local = new();
                 let index: BTreeMap<Symbol, Symbol> =
                     stats.symbols().into_iter().map(|symbol| (symbol, local.of(symbol))).collect();
-                (bucket, stats.renamed(|symbol| index[&symbol]))
-            })
-            .collect();
-        Some(TraceEvidence { services, operations, edges, buckets, names: local.names })
+                let buckets = vec![(bucket, stats.renamed(|symbol| index[&symbol]))];
+                all.push(TraceEvidence { buckets, names: local.names, ..TraceEvidence::default() });
+            }
+        }
+        all
     }
 
     /// The calls between services in the traces that became complete since the last time.
@@ -341,6 +360,27 @@ mod tests {
         assert_eq!(one.2, [("web".to_owned(), "cart".to_owned())]);
         assert!(one.3.len() > 30 && one.3.iter().all(|call| call.caller == "web" && call.callee == "cart"));
         assert_eq!(learned(4), one);
+    }
+
+    #[test]
+    fn a_lot_of_evidence_comes_in_parts() {
+        let mut collector = TraceCollector::default();
+        for trace_id in 1..=5_000_u128 {
+            let operation = format!("operation {}", trace_id % 3_000);
+            let (span_id, parent, service, kind, error) = (trace_id as u64, None, "web", 0, false);
+            let (start_us, duration_us, operation) = (trace_id as i64, 5_000, operation.as_str());
+            let span =
+                SpanRow { start_us, duration_us, trace_id, span_id, parent, service, operation, kind, error };
+            collector.observe_span(&span);
+        }
+        collector.advance(1_000_000);
+        let parts = collector.take_evidence();
+        assert!(parts.len() > 3 && parts.iter().all(|part| part.size_bytes() < 300_000));
+        let mut correlator = Correlator::new(CorrelatorLimits::default());
+        parts.iter().for_each(|part| correlator.absorb(part));
+        let operations = correlator.recent.values().flat_map(|stats| stats.operations.values());
+        assert_eq!(operations.map(|stats| stats.spans).sum::<f32>(), 5_000.0);
+        assert!(collector.take_evidence().is_empty());
     }
 
     #[test]

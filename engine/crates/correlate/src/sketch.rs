@@ -42,6 +42,11 @@ impl Sketch {
         self.bins.iter().map(|entry| f64::from(entry.1)).sum()
     }
 
+    /// How many bins have weight.
+    pub fn bins(&self) -> usize {
+        self.bins.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bins.is_empty()
     }

@@ -69,6 +69,43 @@ impl TraceStats {
         renamed
     }
 
+    /// The same in parts, of which none has much more than so many weights and counts.
+    pub fn in_parts(self, weights_max: usize) -> Vec<Self> {
+        let mut parts = vec![Self::default()];
+        let mut weights = 0;
+        let mut next = |parts: &mut Vec<Self>, more: usize| {
+            if weights > 0 && weights + more > weights_max {
+                parts.push(Self::default());
+                weights = 0;
+            }
+            weights += more;
+            parts.len() - 1
+        };
+        for (operation, stats) in self.operations {
+            let at = next(&mut parts, stats.self_time.bins() + stats.whole.bins() + stats.callees.len());
+            parts[at].operations.insert(operation, stats);
+        }
+        for (edge, gaps) in self.edges {
+            let at = next(&mut parts, gaps.bins());
+            parts[at].edges.insert(edge, gaps);
+        }
+        for (transition, count) in self.transitions {
+            let at = next(&mut parts, 1);
+            parts[at].transitions.insert(transition, count);
+        }
+        parts
+    }
+
+    /// About what it takes written down, without names.
+    pub fn size_bytes(&self) -> usize {
+        let of_operation = |stats: &OperationStats| {
+            16 + 8 * (stats.callees.len() + stats.self_time.bins() + stats.whole.bins())
+        };
+        self.operations.values().map(of_operation).sum::<usize>()
+            + self.edges.values().map(|gaps| 16 + 8 * gaps.bins()).sum::<usize>()
+            + 16 * self.transitions.len()
+    }
+
     /// All symbols in it, each once.
     pub fn symbols(&self) -> BTreeSet<Symbol> {
         let operations = self.operations.iter();

@@ -85,7 +85,7 @@ impl Analysis {
 
     fn collect(&mut self, watermark_ms: i64) {
         self.traces.advance(watermark_ms);
-        self.findings.extend(self.traces.take_evidence().map(Finding::Traces));
+        self.findings.extend(self.traces.take_evidence().into_iter().map(Finding::Traces));
         for call in self.traces.take_edge_calls() {
             self.series.on_call(&call);
         }

@@ -24,6 +24,20 @@ use crate::wire::{self, Finding, Findings, SourceWatermark};
 /// Moves of the watermark that are told of within one record. A record in which time goes on for longer is told of at its end.
 const MOVES_MAX: usize = 100;
 
+/// Adds a row to its part, which is sent on when it fills a record.
+macro_rules! add {
+    ($parts:expr, $place:expr, $kind:ident, $row:expr, $bytes:expr, $router:expr, $out:expr) => {{
+        let part = $parts.entry($place).or_default();
+        part.builder.push($row);
+        part.bytes += $bytes;
+        if part.bytes >= wire::RECORD_BYTES {
+            let telemetry = Telemetry::$kind(part.builder.finish());
+            part.bytes = 0;
+            $out.push(wire::telemetry($place.0, $place.1, $router.tenant(), &telemetry));
+        }
+    }};
+}
+
 pub struct IngestTask {
     decoder: Box<dyn Decoder>,
     router: Router,
@@ -75,43 +89,51 @@ impl IngestTask {
                     values.iter().map(|labels| self.router.series(labels.unwrap_or_default())).collect();
                 for (row, &labels) in batch.rows().zip(batch.label_keys()) {
                     self.reach(row.time_ms, moves, out);
-                    self.parts.samples.entry(places[labels as usize]).or_default().push(&row);
+                    let place = (OutputTopic::Samples, places[labels as usize]);
+                    let (part, bytes) = (&mut self.parts.samples, 40 + row.labels.len());
+                    add!(part, place, Samples, &row, bytes, &self.router, out);
                 }
             }
             Telemetry::Histograms(batch) => {
                 for row in batch.rows() {
                     self.reach(row.time_ms, moves, out);
-                    self.parts.histograms.entry(self.router.series(row.labels)).or_default().push(&row);
+                    let place = (OutputTopic::Samples, self.router.series(row.labels));
+                    let bytes = 64 + row.labels.len() + 16 * row.counts.len();
+                    add!(&mut self.parts.histograms, place, Histograms, &row, bytes, &self.router, out);
                 }
             }
             Telemetry::Spans(batch) => {
                 for row in batch.rows() {
                     self.reach(end_ms(&row), moves, out);
                     let (entity, trace) = (self.router.entity(row.service), self.router.trace(row.trace_id));
-                    self.parts.spans.entry((OutputTopic::Spans, trace)).or_default().push(&row);
+                    let bytes = 80 + row.service.len() + row.operation.len();
+                    let place = (OutputTopic::Spans, trace);
+                    add!(&mut self.parts.spans, place, Spans, &row, bytes, &self.router, out);
                     // Where spans are only counted, which trace they are of is no matter.
                     let row = SpanRow { trace_id: 0, span_id: 0, parent: None, ..row };
-                    self.parts.spans.entry((OutputTopic::Samples, entity)).or_default().push(&row);
+                    let place = (OutputTopic::Samples, entity);
+                    add!(&mut self.parts.spans, place, Spans, &row, bytes, &self.router, out);
                 }
             }
             Telemetry::Logs(batch) => {
                 for row in batch.rows() {
                     self.reach(row.time_ms, moves, out);
+                    let bytes = 48 + row.service.len() + row.body.len();
                     if let (Some(trace_id), Some(_)) = (row.trace_id, row.span_id) {
                         let place = (OutputTopic::Spans, self.router.trace(trace_id));
-                        self.parts.logs.entry(place).or_default().push(&row);
+                        add!(&mut self.parts.logs, place, Logs, &row, bytes, &self.router, out);
                     }
                     let place = (OutputTopic::Samples, self.router.entity(row.service));
                     let row = LogRow { trace_id: None, span_id: None, ..row };
-                    self.parts.logs.entry(place).or_default().push(&row);
+                    add!(&mut self.parts.logs, place, Logs, &row, bytes, &self.router, out);
                 }
             }
-            Telemetry::Events(batch) => out.push(self.changes(batch)),
+            Telemetry::Events(batch) => self.changes(batch, out),
         }
     }
 
     /// Nobody waits for events, so they move no watermark.
-    fn changes(&self, batch: &EventBatch) -> Output {
+    fn changes(&self, batch: &EventBatch, out: &mut Vec<Output>) {
         let change = |row: model::EventRow<'_>| {
             Finding::Change(Change {
                 service: row.service.to_owned(),
@@ -121,7 +143,7 @@ impl IngestTask {
             })
         };
         let findings = batch.rows().map(change).collect();
-        wire::findings(&self.router, &Findings { findings, watermark: None })
+        wire::findings(&self.router, Findings { findings, watermark: None }, out);
     }
 }
 
@@ -161,30 +183,40 @@ impl PartitionTask for IngestTask {
     }
 }
 
+/// A topic between stages and a partition of it.
+type Place = (OutputTopic, i32);
+
+/// Rows for one place, and about how many bytes they take.
+#[derive(Default)]
+struct Part<B> {
+    builder: B,
+    bytes: usize,
+}
+
 /// Rows by where they go.
 #[derive(Default)]
 struct Parts {
-    samples: BTreeMap<i32, SampleBatchBuilder>,
-    histograms: BTreeMap<i32, HistogramBatchBuilder>,
-    spans: BTreeMap<(OutputTopic, i32), SpanBatchBuilder>,
-    logs: BTreeMap<(OutputTopic, i32), LogBatchBuilder>,
+    samples: BTreeMap<Place, Part<SampleBatchBuilder>>,
+    histograms: BTreeMap<Place, Part<HistogramBatchBuilder>>,
+    spans: BTreeMap<Place, Part<SpanBatchBuilder>>,
+    logs: BTreeMap<Place, Part<LogBatchBuilder>>,
 }
 
 impl Parts {
     fn flush(&mut self, router: &Router, out: &mut Vec<Output>) {
         let mut push =
-            |topic, place, telemetry| out.push(wire::telemetry(topic, place, router.tenant(), &telemetry));
-        for (place, mut builder) in std::mem::take(&mut self.samples) {
-            push(OutputTopic::Samples, place, Telemetry::Samples(builder.finish()));
+            |(topic, place), telemetry| out.push(wire::telemetry(topic, place, router.tenant(), &telemetry));
+        for (place, mut part) in std::mem::take(&mut self.samples) {
+            push(place, Telemetry::Samples(part.builder.finish()));
         }
-        for (place, mut builder) in std::mem::take(&mut self.histograms) {
-            push(OutputTopic::Samples, place, Telemetry::Histograms(builder.finish()));
+        for (place, mut part) in std::mem::take(&mut self.histograms) {
+            push(place, Telemetry::Histograms(part.builder.finish()));
         }
-        for ((topic, place), mut builder) in std::mem::take(&mut self.spans) {
-            push(topic, place, Telemetry::Spans(builder.finish()));
+        for (place, mut part) in std::mem::take(&mut self.spans) {
+            push(place, Telemetry::Spans(part.builder.finish()));
         }
-        for ((topic, place), mut builder) in std::mem::take(&mut self.logs) {
-            push(topic, place, Telemetry::Logs(builder.finish()));
+        for (place, mut part) in std::mem::take(&mut self.logs) {
+            push(place, Telemetry::Logs(part.builder.finish()));
         }
     }
 }

@@ -369,7 +369,7 @@ impl PartitionTask for SeriesTask {
             }
         }
         let watermark = moved.map(|ms| SourceWatermark { source: self.name.clone(), watermark_ms: Some(ms) });
-        out.push(wire::findings(&self.router, &Findings { findings, watermark }));
+        wire::findings(&self.router, Findings { findings, watermark }, out);
     }
 
     fn status(&self) -> TaskStatus {

@@ -35,8 +35,8 @@ impl TraceTask {
         wire::calls(&self.router, self.collector.take_edge_calls(), out);
         let watermark = SourceWatermark { source: self.name.clone(), watermark_ms: Some(watermark_ms) };
         wire::broadcast(OutputTopic::Samples, &self.router, &watermark, out);
-        let findings = self.collector.take_evidence().map(Finding::Traces).into_iter().collect();
-        out.push(wire::findings(&self.router, &Findings { findings, watermark: Some(watermark) }));
+        let findings = self.collector.take_evidence().into_iter().map(Finding::Traces).collect();
+        wire::findings(&self.router, Findings { findings, watermark: Some(watermark) }, out);
     }
 }
 

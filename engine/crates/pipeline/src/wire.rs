@@ -3,6 +3,8 @@
 //! Telemetry travels as Arrow IPC ([`codec::ipc`]), what stages tell each other as postcard behind a version, watermarks as JSON.
 //! The header [`ipc::KIND_HEADER`] says which.
 
+use std::collections::BTreeMap;
+
 use codec::ipc;
 use correlate::{EdgeCall, TraceEvidence};
 use model::{Anomaly, Change, Output, OutputTopic, SeriesId, SourceRecord, Telemetry};
@@ -48,6 +50,21 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// About what it takes in a record.
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Service(name) => 8 + name.len(),
+            Self::Point { service, metric, .. } => 32 + service.len() + metric.len(),
+            Self::Normal { .. } => 32,
+            Self::Anomaly(anomaly) => {
+                let labels = anomaly.labels.iter().map(|(key, value)| 8 + key.len() + value.len());
+                150 + anomaly.metric.len() + anomaly.service.len() + labels.sum::<usize>()
+            }
+            Self::Change(change) => 32 + change.service.len() + change.kind.len() + change.summary.len(),
+            Self::Traces(evidence) => evidence.size_bytes(),
+        }
+    }
+
     /// The event time at which it belongs in the order of all findings; evidence and changes carry their own.
     pub fn time_ms(&self) -> Option<i64> {
         match self {
@@ -112,16 +129,83 @@ pub fn broadcast(topic: OutputTopic, router: &Router, watermark: &SourceWatermar
 
 /// Calls, each to where the series of its callee are.
 pub fn calls(router: &Router, calls: Vec<EdgeCall>, out: &mut Vec<Output>) {
-    let mut parts = std::collections::BTreeMap::<i32, Vec<EdgeCall>>::new();
+    let mut parts = BTreeMap::<i32, Vec<EdgeCall>>::new();
     for call in calls {
         parts.entry(router.entity(&call.callee)).or_default().push(call);
     }
-    out.extend(parts.into_iter().map(|(partition, calls)| {
-        output(OutputTopic::Samples, partition, router.tenant(), CALLS, state::encode(&calls))
+    for (partition, calls) in parts {
+        let bytes = |call: &EdgeCall| 32 + call.caller.len() + call.callee.len();
+        out.extend(in_parts(calls, bytes).into_iter().map(|calls| {
+            output(OutputTopic::Samples, partition, router.tenant(), CALLS, state::encode(&calls))
+        }));
+    }
+}
+
+/// Findings in their order; the watermark comes with the last of them.
+pub fn findings(router: &Router, findings: Findings, out: &mut Vec<Output>) {
+    let Findings { findings, watermark } = findings;
+    let mut parts = in_parts(findings, Finding::size_bytes);
+    if parts.is_empty() && watermark.is_some() {
+        parts.push(Vec::new());
+    }
+    let count = parts.len();
+    out.extend(parts.into_iter().enumerate().map(|(i, findings)| {
+        let watermark = watermark.clone().filter(|_| i + 1 == count);
+        let payload = state::encode(&Findings { findings, watermark });
+        output(OutputTopic::Findings, router.findings(), router.tenant(), FINDINGS, payload)
     }));
 }
 
-pub fn findings(router: &Router, findings: &Findings) -> Output {
-    let topic = OutputTopic::Findings;
-    output(topic, router.findings(), router.tenant(), FINDINGS, state::encode(findings))
+/// About as much as a record between stages may hold: half of what brokers allow by default.
+pub const RECORD_BYTES: usize = 500_000;
+
+/// The things in their order, so many together as fit into a record.
+fn in_parts<T>(things: Vec<T>, size_bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for thing in things {
+        let more = size_bytes(&thing);
+        match parts.last_mut() {
+            Some(part) if bytes + more <= RECORD_BYTES => {
+                part.push(thing);
+                bytes += more;
+            }
+            _ => {
+                parts.push(vec![thing]);
+                bytes = more;
+            }
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::Partitions;
+
+    #[test]
+    fn many_findings_go_in_several_records_and_the_watermark_in_the_last() {
+        let point = |i: i64| Finding::Point {
+            service: "cart".to_owned(),
+            metric: format!("metric_{i}"),
+            time_ms: i,
+            value: 0.5,
+        };
+        let all: Vec<Finding> = (0..50_000).map(point).collect();
+        let watermark = SourceWatermark { source: "samples/0".to_owned(), watermark_ms: Some(7) };
+        let router = Router::new("acme", Partitions::ONE);
+        let mut out = Vec::new();
+        findings(&router, Findings { findings: all.clone(), watermark: Some(watermark.clone()) }, &mut out);
+        assert!(out.len() > 1 && out.iter().all(|output| output.payload.len() <= RECORD_BYTES));
+        let read: Vec<Findings> = out.iter().map(|output| state::decode(&output.payload).unwrap()).collect();
+        assert_eq!(read.iter().filter_map(|part| part.watermark.as_ref()).collect::<Vec<_>>(), [&watermark]);
+        assert_eq!(read.last().unwrap().watermark, Some(watermark.clone()));
+        assert!(read.into_iter().flat_map(|part| part.findings).eq(all));
+        out.clear();
+        findings(&router, Findings { findings: vec![], watermark: Some(watermark) }, &mut out);
+        assert_eq!(out.len(), 1);
+        findings(&router, Findings { findings: vec![], watermark: None }, &mut out);
+        assert_eq!(out.len(), 1, "nothing to say is not said");
+    }
 }

@@ -49,7 +49,9 @@ fn task() -> IncidentTask {
 }
 
 fn give(task: &mut IncidentTask, findings: &Findings, written_ms: Option<i64>) -> Vec<Output> {
-    let record = wire::findings(&Router::new("acme", Partitions::ONE), findings);
+    let mut records = Vec::new();
+    wire::findings(&Router::new("acme", Partitions::ONE), findings.clone(), &mut records);
+    let record = &records[0];
     let headers: Vec<(&str, &[u8])> =
         record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
     let mut out = Vec::new();

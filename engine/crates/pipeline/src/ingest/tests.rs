@@ -180,3 +180,35 @@ fn what_cannot_be_decoded_goes_to_the_dead_letters_with_its_place_and_reason() {
     assert_eq!(header("trace"), Some(&b"1"[..]));
     assert!(header("foreshock-reason").is_some_and(|reason| !reason.is_empty()));
 }
+
+#[test]
+fn what_is_too_much_for_a_record_goes_in_several() {
+    let mut rows = SampleBatchBuilder::default();
+    let mut logs = LogBatchBuilder::default();
+    for i in 0..20_000_i64 {
+        let labels = model::Labels::of("cart", &format!("metric_{i}_{}", "x".repeat(100))).canonical();
+        let kind = MetricKind::Gauge;
+        rows.push(&SampleRow { labels: &labels, kind, time_ms: 1_000, start_ms: None, value: i as f64 });
+        let body = "y".repeat(100);
+        let (time_ms, service, severity, body) = (1_000, "cart", 9, body.as_str());
+        let (trace_id, span_id) = (Some(i as u128 + 1), Some(1));
+        logs.push(&LogRow { time_ms, service, severity, body, trace_id, span_id });
+    }
+    let telemetry = vec![Telemetry::Samples(rows.finish()), Telemetry::Logs(logs.finish())];
+    let mut out = Vec::new();
+    task(Box::new(Given(telemetry))).on_record(record(b"", &[]), &mut out);
+    assert!(out.iter().all(|output| output.payload.len() < 1_000_000), "as brokers allow by default");
+    let mut counts = BTreeMap::<(OutputTopic, &str), usize>::new();
+    for output in &out {
+        let headers: Vec<(&str, &[u8])> =
+            output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        if let Ok(Incoming::Telemetry(telemetry)) = wire::read(record(&output.payload, &headers)) {
+            *counts.entry((output.topic, telemetry.kind())).or_default() +=
+                telemetry.record_batch().num_rows();
+        }
+    }
+    let rows = 20_000;
+    let samples = [((OutputTopic::Samples, "logs"), rows), ((OutputTopic::Samples, "samples"), rows)];
+    let wanted: BTreeMap<_, _> = samples.into_iter().chain([((OutputTopic::Spans, "logs"), rows)]).collect();
+    assert_eq!(counts, wanted);
+}
