@@ -8,6 +8,7 @@ mod replay;
 mod run;
 mod score;
 mod snapshot;
+mod templates;
 mod validate;
 
 use std::io::{self, Write};
@@ -37,6 +38,7 @@ pub enum Command {
     Produce(produce::Produce),
     Incidents(incidents::Incidents),
     Snapshot(snapshot::Snapshot),
+    Templates(templates::Templates),
     Completion(completion::Completion),
 }
 
@@ -56,6 +58,7 @@ impl Command {
             Self::Produce(command) => command.run(),
             Self::Incidents(command) => command.run(),
             Self::Snapshot(command) => command.run(),
+            Self::Templates(command) => command.run(),
             Self::Completion(command) => command.run(),
         }
     }

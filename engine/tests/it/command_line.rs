@@ -213,3 +213,28 @@ fn what_cannot_be_scored_is_said_and_the_input_stays_as_it_is() {
     assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("ensemble"), "{}", text(&unknown.stderr));
 }
+
+#[test]
+fn templates_lists_or_writes_them_and_says_what_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("app.log"), folder.path().join("lines.csv"));
+    let lines: Vec<String> = (0..9).map(|i| format!("connection from 10.0.0.{i} closed")).collect();
+    std::fs::write(&input, lines.join("\n") + "\nready\n").unwrap();
+    let (input, output) = (input.to_str().unwrap(), output.to_str().unwrap());
+
+    let listed = text(&foreshock(&["templates", "--input", input]).stdout);
+    assert!(listed.contains("         9  connection from <*> closed\n"), "{listed}");
+    assert!(listed.ends_with("10 lines, 2 templates\n"), "{listed}");
+
+    let written = foreshock(&["templates", "--input", input, "--output", output]);
+    assert!(written.status.success());
+    let csv = std::fs::read_to_string(output).unwrap();
+    assert_eq!(csv.lines().next(), Some("line_id,template_id,template"));
+    assert_eq!(csv.lines().last(), Some("10,1,\"ready\""));
+
+    let absent = folder.path().join("absent.log");
+    let message = text(&foreshock(&["templates", "--input", absent.to_str().unwrap()]).stderr);
+    assert!(message.contains("absent.log"), "{message}");
+    let full = foreshock(&["templates", "--input", input, "--output", "/dev/full"]);
+    assert!(!full.status.success() && text(&full.stderr).contains("/dev/full"), "{}", text(&full.stderr));
+}
