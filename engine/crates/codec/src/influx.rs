@@ -2,7 +2,7 @@
 //!
 //! Each field is a sample of the metric `measurement_field`; the field `value` is one of `measurement` alone. Numbers and
 //! booleans (1 and 0) are values, text is none. The tags are the labels, and one of them may name the service. The kind
-//! follows from the name as in Prometheus. A time may be in seconds to nanoseconds; a line without one has no time.
+//! follows from the name as in Prometheus. A time may be in seconds to nanoseconds; a line without one has that of the Kafka record.
 //! Lines that cannot be read reject the record, with their number.
 
 use std::borrow::Cow;
@@ -40,6 +40,7 @@ impl Decoder for LineDecoder {
             dropped: self.dropped,
             series: &mut self.series,
             samples: SampleColumns::default(),
+            written_ms: record.timestamp_ms,
         };
         let mut rest = text;
         let mut number = 1;
@@ -145,6 +146,8 @@ struct Reading<'c> {
     dropped: Dropped,
     series: &'c mut SeriesCache,
     samples: SampleColumns,
+    /// When the Kafka record was written: the time of lines without one.
+    written_ms: Option<i64>,
 }
 
 impl Reading<'_> {
@@ -172,7 +175,7 @@ impl Reading<'_> {
             }
         }
         let time_ms = match rest.trim() {
-            "" => None,
+            "" => self.written_ms,
             text => {
                 let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
                 let time = if is_number { time::of_text(text) } else { None };

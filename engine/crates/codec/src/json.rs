@@ -26,6 +26,8 @@ pub(crate) struct Rows<B> {
     pub(crate) batch: B,
     pub(crate) budget: Budget,
     pub(crate) dropped: Dropped,
+    /// When the Kafka record was written: the time of rows that may do without one.
+    pub(crate) written_ms: Option<i64>,
 }
 
 /// A builder of batches.
@@ -71,8 +73,12 @@ impl<F> JsonDecoder<F> {
 impl<F: JsonFormat> Decoder for JsonDecoder<F> {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
         self.limits.check_payload(record.payload)?;
-        let mut rows =
-            Rows { batch: F::Batch::default(), budget: Budget::new(self.limits), dropped: self.dropped };
+        let mut rows = Rows {
+            batch: F::Batch::default(),
+            budget: Budget::new(self.limits),
+            dropped: self.dropped,
+            written_ms: record.timestamp_ms,
+        };
         object::each_object(record.payload, |object| F::read(object, &mut rows))?;
         self.dropped = rows.dropped;
         out.extend(rows.batch.finish());

@@ -1,7 +1,7 @@
 //! Log records as JSON, by what wrote them: [`Ecs`] (Filebeat, Logstash), [`FluentBit`] and [`Splunk`]'s HTTP event
 //! collector.
 //!
-//! A row without a time is left out and counted; a time that cannot be read rejects the record.
+//! A row without a time has that of the Kafka record; a time that cannot be read rejects the record.
 
 use std::borrow::Cow;
 
@@ -44,7 +44,7 @@ impl Members {
         let body = object.text(self.body).unwrap_or_default();
         let body = body.trim_end_matches(['\n', '\r']);
         rows.budget.take(1, body.len())?;
-        let Some(time_ms) = object.time_ms(self.format, self.time)? else {
+        let Some(time_ms) = object.time_ms(self.format, self.time)?.or(rows.written_ms) else {
             rows.dropped.no_time += 1;
             return Ok(());
         };

@@ -2,7 +2,7 @@
 //!
 //! A log record begins with a line that begins with its time, and takes the lines without one that follow, as those of a
 //! stack trace. The time is the first word or the first two (RFC 3339 and the like, or a number since the epoch; in brackets or
-//! not), or that of RFC 5424's syslog. Other lines have no time: nothing else in a record tells it.
+//! not), or that of RFC 5424's syslog. A line without one before it has that of the Kafka record.
 //!
 //! The severity is syslog's, else the first word of the line's beginning that names a level. The service is syslog's
 //! `APP-NAME`, else the header `service.name`.
@@ -45,7 +45,8 @@ impl Decoder for TextDecoder {
             let body = rest[..end].trim_end();
             if !body.is_empty() {
                 budget.take(1, body.len())?;
-                match head {
+                let written = |time_ms| Head { time_ms, severity: level(body), service: None, start: 0 };
+                match head.or_else(|| record.timestamp_ms.map(written)) {
                     None => dropped.no_time += 1,
                     Some(head) => logs.push(&LogRow {
                         time_ms: head.time_ms,

@@ -51,8 +51,8 @@ impl Default for JsonMapping {
     }
 }
 
-/// A sample without a time or a value is left out; one without a name, or with a time or value that cannot be read,
-/// rejects its record.
+/// A sample without a time has that of the Kafka record, one without a value is left out; one without a name, or with a time or
+/// value that cannot be read, rejects its record.
 pub struct MetricsDecoder {
     limits: Limits,
     mapping: JsonMapping,
@@ -81,6 +81,7 @@ impl Decoder for MetricsDecoder {
             series: &mut self.series,
             samples: SampleColumns::default(),
             raw: Vec::new(),
+            written_ms: record.timestamp_ms,
         };
         object::each_object(record.payload, |object| reading.sample(object))?;
         self.dropped = reading.dropped;
@@ -105,6 +106,8 @@ struct Reading<'m> {
     samples: SampleColumns,
     /// Bytes that name a series, kept for their memory.
     raw: Vec<u8>,
+    /// When the Kafka record was written: the time of samples without one.
+    written_ms: Option<i64>,
 }
 
 impl Reading<'_> {
@@ -114,7 +117,7 @@ impl Reading<'_> {
             let reason = format!("it has none of the members {}", mapping.name.join(", "));
             Rejected::Format { format: FORMAT, reason }
         })?;
-        let time_ms = object.time_ms(FORMAT, &mapping.time)?;
+        let time_ms = object.time_ms(FORMAT, &mapping.time)?.or(self.written_ms);
         let value = object.first(&mapping.value).map(read_value).transpose()?;
         let (Some(time_ms), Some(value)) = (time_ms, value) else {
             let why = if value.is_none() { &mut self.dropped.no_value } else { &mut self.dropped.no_time };

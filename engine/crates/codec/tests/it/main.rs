@@ -17,6 +17,7 @@ mod otlp_json;
 mod prometheus;
 mod pruned;
 mod rearranged;
+mod record_time;
 mod round_trip;
 mod span_formats;
 
