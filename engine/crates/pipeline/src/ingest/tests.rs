@@ -67,7 +67,7 @@ fn every_row_goes_to_its_entity_with_watermarks_between() {
     let rows: Vec<(&str, i64)> =
         [1_000, 2_000, 20_000].iter().flat_map(|ms| services.map(|service| (service, *ms))).collect();
     let router = Router::new("acme", PARTITIONS);
-    let mut watermarks = vec![i64::MIN; 4];
+    let mut watermarks = [i64::MIN; 4];
     let mut seen = Vec::new();
     for (topic, partition, incoming) in routed(vec![samples(&rows)]) {
         match incoming {
@@ -86,7 +86,8 @@ fn every_row_goes_to_its_entity_with_watermarks_between() {
     }
     let mut wanted: Vec<(String, i64)> =
         rows.iter().map(|(service, ms)| ((*service).to_owned(), *ms)).collect();
-    (seen.sort(), wanted.sort()).0;
+    seen.sort();
+    wanted.sort();
     assert_eq!(seen, wanted);
 }
 
