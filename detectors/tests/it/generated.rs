@@ -17,8 +17,9 @@ fn alerts(kind: Kind, seed: u64, fault: Option<Fault>) -> (Vec<f64>, f64) {
     let mut random = Random::new(seed);
     let service = Service::new(kind, &mut random);
     let points: Vec<Point> = service.points(WEEKS, fault.map(|fault| (fault, FAULT_S)), &mut random);
-    let spec = DETECTORS.iter().find(|spec| spec.name == "ensemble").unwrap();
-    let (mut bank, mut verdicts) = ((spec.build)(serde_json::json!({})).unwrap(), Vec::new());
+    let spec = DETECTORS.iter().find(|spec| spec.name == "ensemble").expect("it is in the list");
+    let (mut bank, mut verdicts) =
+        ((spec.build)(serde_json::json!({})).expect("the defaults are valid"), Vec::new());
     bank.observe(&vec![Slot(0); points.len()], &points, &mut verdicts);
     let judged = points.iter().zip(&verdicts);
     let alerting = judged.filter(|(_, verdict)| verdict.is_some_and(|verdict| verdict.is_anomalous()));
