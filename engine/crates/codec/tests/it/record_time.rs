@@ -34,6 +34,6 @@ fn rows_without_a_time_have_that_of_their_record() {
         ("logs", "fluentbit_json", r#"{"log": "cannot read"}"#),
     ] {
         assert_eq!(times_ms(signal, encoding, payload, Some(7_000)), [7_000], "{encoding}");
-        assert_eq!(times_ms(signal, encoding, payload, None), [], "{encoding}");
+        assert!(times_ms(signal, encoding, payload, None).is_empty(), "{encoding}");
     }
 }
