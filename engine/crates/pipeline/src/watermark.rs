@@ -67,7 +67,8 @@ pub const GONE_MS: i64 = 120_000;
 
 /// How far event time has come in all sources of a partition: as far as in the one that is least far.
 ///
-/// Not waited for are sources that are idle or gone, and those that come (again) with a time that has passed already.
+/// Not waited for are sources that are idle or gone, and those that come (again) with a time that has passed already. Once all are
+/// idle, the furthest counts: nobody has anything left from before.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SourceWatermarks {
     sources: BTreeMap<String, Source>,
@@ -89,7 +90,8 @@ enum Told {
     /// Nothing: it may have rows of any time.
     Nothing,
     Watermark(i64),
-    Idle,
+    /// That it is idle; before that, this.
+    Idle(Option<i64>),
 }
 
 impl SourceWatermarks {
@@ -118,7 +120,12 @@ impl SourceWatermarks {
             self.sources.values_mut().for_each(|source| source.written_ms = written_ms);
         }
         self.written_ms = self.written_ms.max(written_ms);
-        let told = watermark.watermark_ms.map_or(Told::Idle, Told::Watermark);
+        let before = self.sources.get(&watermark.source).map_or(Told::Nothing, |source| source.told);
+        let told = match (watermark.watermark_ms, before) {
+            (Some(ms), _) => Told::Watermark(ms),
+            (None, Told::Watermark(ms) | Told::Idle(Some(ms))) => Told::Idle(Some(ms)),
+            (None, Told::Nothing | Told::Idle(None)) => Told::Idle(None),
+        };
         let source = Source { told, written_ms };
         match self.sources.get_mut(&watermark.source) {
             Some(known) => *known = source,
@@ -126,16 +133,18 @@ impl SourceWatermarks {
         }
         let since_ms = self.written_ms.map(|newest_ms| newest_ms.saturating_sub(GONE_MS));
         let is_there = |source: &&Source| source.written_ms.is_none() || source.written_ms >= since_ms;
-        let mut reached_ms = None::<i64>;
+        let (mut waited_ms, mut idle_ms) = (None::<i64>, None::<i64>);
         for source in self.sources.values().filter(is_there) {
             match source.told {
                 Told::Nothing => return None,
                 Told::Watermark(ms) if self.current_ms.is_none_or(|current_ms| ms >= current_ms) => {
-                    reached_ms = Some(reached_ms.map_or(ms, |reached_ms| reached_ms.min(ms)));
+                    waited_ms = Some(waited_ms.map_or(ms, |waited_ms| waited_ms.min(ms)));
                 }
-                Told::Watermark(_) | Told::Idle => {}
+                Told::Watermark(_) => {}
+                Told::Idle(ms) => idle_ms = idle_ms.max(ms),
             }
         }
+        let reached_ms = waited_ms.or(idle_ms);
         if reached_ms <= self.current_ms {
             return None;
         }
@@ -165,7 +174,8 @@ mod tests {
         assert_eq!(observe(&mut all, "b", Some(60)), None);
         assert_eq!(observe(&mut all, "a", Some(70)), Some(60));
         assert_eq!(observe(&mut all, "a", None), None);
-        assert_eq!(observe(&mut all, "b", None), None, "when all are idle, time stands still");
+        assert_eq!(observe(&mut all, "b", None), Some(70), "when all are idle, all of it has passed");
+        assert_eq!(observe(&mut all, "b", None), None);
     }
 
     #[test]
