@@ -1,11 +1,10 @@
 //! A few of the series of the example `generated`: the default detector stays near its budget and sees what is plain to see.
 
-#[allow(dead_code)]
 #[path = "../../examples/generated/generator.rs"]
 mod generator;
 
 use foreshock_detectors::{DETECTORS, Point, Slot};
-use generator::{Fault, KINDS, Kind, Random, Service};
+use generator::{FAULTS, Fault, KINDS, Kind, Random, Service};
 
 const WEEK_S: f64 = 7.0 * 86_400.0;
 const WEEKS: f64 = 3.0;
@@ -36,10 +35,36 @@ fn without_faults_there_are_at_most_twice_as_many_alerts_as_the_budget_has() {
 }
 
 #[test]
+fn every_fault_changes_a_series_while_it_lasts_and_nothing_before() {
+    for fault in FAULTS {
+        for kind in KINDS.into_iter().filter(|kind| fault.shows_in(*kind)) {
+            let service = Service::new(kind, &mut Random::new(1));
+            let points = |fault| service.points(WEEKS, fault, &mut Random::new(2));
+            let (with, without) = (points(Some((fault, FAULT_S))), points(None));
+            let split = |points: &[Point]| points.partition_point(|p| (p.time_ms as f64) < FAULT_S * 1000.0);
+            let at = split(&without);
+            assert!(
+                at > 0 && split(&with) == at && with[..at] == without[..at],
+                "{fault:?} in {kind:?}: before"
+            );
+            let end_ms = ((FAULT_S + fault.duration_s(service.interval_s)) * 1000.0) as i64;
+            let during = |points: &[Point]| -> Vec<Point> {
+                points[at..].iter().copied().filter(|point| point.time_ms < end_ms).collect()
+            };
+            assert_ne!(during(&with), during(&without), "{fault:?} in {kind:?}: while it lasts");
+        }
+    }
+}
+
+#[test]
 fn plain_faults_are_found_while_they_last() {
-    for (fault, share_min) in
-        [(Fault::Spike, 0.8), (Fault::LevelShift, 0.8), (Fault::Trend, 0.8), (Fault::Stale, 0.7)]
-    {
+    for (fault, share_min) in [
+        (Fault::Spike, 0.8),
+        (Fault::LevelShift, 0.8),
+        (Fault::Trend, 0.8),
+        (Fault::DropToZero, 0.8),
+        (Fault::Stale, 0.7),
+    ] {
         let (mut faults, mut found) = (0, 0);
         for kind in KINDS.into_iter().filter(|kind| fault.shows_in(*kind)) {
             for seed in 0..SERIES {
