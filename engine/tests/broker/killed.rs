@@ -219,7 +219,7 @@ pub(super) fn configure(rig: &Rig, which: usize) {
         match line {
             line if line.starts_with("kafka:") => lines.push(format!(
                 "kafka: {{ brokers: \"{}\", group: {}, instance: \"{which}\", start: earliest, epoch: 100ms, partitions: 3, \
-                 properties: {{ session.timeout.ms: \"{}\", heartbeat.interval.ms: \"500\" }} }}",
+                 properties: {{ group.instance.id: engine-{which}, session.timeout.ms: \"{}\", heartbeat.interval.ms: \"500\" }} }}",
                 brokers(),
                 rig.prefix,
                 SESSION_TIMEOUT.as_millis()

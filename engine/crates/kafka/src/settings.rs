@@ -248,7 +248,11 @@ impl WorkerSettings {
 
     pub(crate) fn consumer_config(&self) -> Result<ClientConfig, Error> {
         let mut config = self.connection.client_config(&self.name)?;
-        config.set("partition.assignment.strategy", "cooperative-sticky");
+        // A static member that is killed and comes back gets what it had, without a rebalance. Where that was half of a cooperative
+        // one, partitions that were given up and not yet given on would stay without an owner; so all are given out at once.
+        let is_static = self.connection.properties.contains_key("group.instance.id");
+        let strategy = if is_static { "roundrobin" } else { "cooperative-sticky" };
+        config.set("partition.assignment.strategy", strategy);
         config.set("auto.offset.reset", self.start.as_property());
         config.set("statistics.interval.ms", "1000");
         config.set("fetch.wait.max.ms", "100");

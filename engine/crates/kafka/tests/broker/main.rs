@@ -30,6 +30,8 @@ struct Case {
     group: String,
     writer: TopicWriter,
     written: u64,
+    /// Each worker has a `group.instance.id`.
+    is_static: bool,
 }
 
 impl Case {
@@ -44,7 +46,15 @@ impl Case {
         let states = topics::ensure(&connection, &specs, TIMEOUT).unwrap();
         assert!(states.iter().all(|state| state.created), "{states:?}");
         let writer = TopicWriter::new(&connection).unwrap();
-        Case { connection, input, output, group: format!("{name}-{now}"), writer, written: 0 }
+        Case {
+            connection,
+            input,
+            output,
+            group: format!("{name}-{now}"),
+            writer,
+            written: 0,
+            is_static: false,
+        }
     }
 
     fn write(&mut self, count: u64) {
@@ -65,6 +75,9 @@ impl Case {
         settings.outputs = BTreeMap::from([(OutputTopic::Anomalies, self.output.clone())]);
         settings.epoch = Duration::from_millis(100);
         let properties = &mut settings.connection.properties;
+        if self.is_static {
+            properties.insert("group.instance.id".into(), name.into());
+        }
         // The new protocol leaves it to the broker.
         if !properties.contains_key("group.protocol") {
             properties.insert("session.timeout.ms".into(), "6000".into());
@@ -286,6 +299,14 @@ fn a_second_worker_of_the_same_name_fences_the_first() {
 #[test]
 fn partitions_move_between_workers_without_loss_or_doubles() {
     moves(Case::new("move"));
+}
+
+/// Whose partitions wait for it until the session times out, and then are all given out at once.
+#[test]
+fn partitions_move_between_static_members_too() {
+    let mut case = Case::new("move-static");
+    case.is_static = true;
+    moves(case);
 }
 
 /// KIP-848: the broker assigns, a partition at a time.
