@@ -85,9 +85,11 @@ impl<'a> Parameter<'a> {
         }
     }
 
-    /// A number as it is, a size in bytes, a duration in seconds.
+    /// A number as it is, a size in bytes, a duration in seconds; none if it is beyond all numbers.
     pub fn quantity(&self) -> Option<f64> {
-        decimal(self.text).or_else(|| bytes(self.text)).or_else(|| duration_seconds(self.text))
+        let quantity =
+            decimal(self.text).or_else(|| bytes(self.text)).or_else(|| duration_seconds(self.text));
+        quantity.filter(|quantity| quantity.is_finite())
     }
 }
 
@@ -272,7 +274,7 @@ mod tests {
         assert_eq!(quantity("-1.5"), Some(-1.5));
         assert_eq!(quantity("2 KiB"), Some(2048.0));
         assert_eq!(quantity("1m30s"), Some(90.0));
-        assert_eq!(["inf", "nan", "KB", "ms", "", "1 2"].map(quantity), [None; 6]);
+        assert_eq!(["inf", "nan", "KB", "ms", "", "1 2", "1e999", "9e307 TB"].map(quantity), [None; 8]);
     }
 
     #[test]

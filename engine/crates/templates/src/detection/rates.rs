@@ -2,27 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::baseline::{Baseline, COUNT_VARIANCE, count_of, of_count};
+use super::baseline::{COUNT_VARIANCE, Watch, count_of, of_count};
 use super::{DetectionConfig, Finding};
 use crate::Merge;
 use crate::hashing::mix;
 use crate::recent::{self, RecentMap};
 use crate::snapshot::{COUNT_MAX, Unsound};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum State {
-    Usual,
-    Burst,
-    Drop,
-}
-
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Rate {
     template_id: u32,
     /// Lines in the window that is open.
     lines: u64,
-    baseline: Baseline,
-    state: State,
+    watch: Watch,
 }
 
 pub(crate) struct Rates {
@@ -37,7 +29,7 @@ impl Rates {
     }
 
     pub fn observe(&mut self, template_id: u32) {
-        let new = || Rate { template_id, lines: 0, baseline: Baseline::default(), state: State::Usual };
+        let new = || Rate { template_id, lines: 0, watch: Watch::default() };
         self.rates.entry(mix(u64::from(template_id)), new).lines += 1;
     }
 
@@ -51,7 +43,7 @@ impl Rates {
         });
         if is_there {
             into.lines += from.lines;
-            into.baseline = into.baseline.of_sum(from.baseline);
+            into.watch.baseline = into.watch.baseline.of_sum(from.watch.baseline);
         }
     }
 
@@ -64,40 +56,16 @@ impl Rates {
     ) {
         let begun = findings.len();
         self.rates.retain(|rate| {
-            let value = of_count(rate.lines as f64);
-            let score = rate.baseline.score(value, COUNT_VARIANCE).unwrap_or(0.0);
-            let state = match score {
-                _ if score >= config.score_min => State::Burst,
-                _ if score <= -config.score_min => State::Drop,
-                _ => State::Usual,
-            };
             let (template_id, lines) = (rate.template_id, rate.lines);
-            let lines_expected = count_of(rate.baseline.mean());
-            if state != rate.state {
-                match state {
-                    State::Usual => {}
-                    State::Burst => {
-                        findings.push(Finding::Burst {
-                            template_id,
-                            window_start_ms,
-                            lines,
-                            lines_expected,
-                            score,
-                        });
-                    }
-                    State::Drop => {
-                        findings.push(Finding::Drop {
-                            template_id,
-                            window_start_ms,
-                            lines,
-                            lines_expected,
-                            score,
-                        });
-                    }
+            let left = rate.watch.judge(of_count(lines as f64), COUNT_VARIANCE, config.score_min);
+            findings.extend(left.map(|left| {
+                let (score, lines_expected) = (left.score, count_of(left.mean));
+                if score > 0.0 {
+                    Finding::Burst { template_id, window_start_ms, lines, lines_expected, score }
+                } else {
+                    Finding::Drop { template_id, window_start_ms, lines, lines_expected, score }
                 }
-            }
-            rate.state = state;
-            rate.baseline.learn(value, COUNT_VARIANCE, config.score_min);
+            }));
             rate.lines = 0;
             true
         });
@@ -118,7 +86,7 @@ impl Rates {
 
     pub fn restored(saved: Saved, templates_max: usize) -> Result<Self, Unsound> {
         let rates = RecentMap::restored(saved, templates_max, |rate: Rate| {
-            rate.baseline.check()?;
+            rate.watch.check()?;
             Unsound::unless(rate.lines <= COUNT_MAX, "a template has too many lines").map(|()| rate)
         })?;
         Ok(Rates { rates })

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::baseline::{Baseline, of_share, share_of, share_variance};
+use super::baseline::{Watch, of_share, share_of, share_variance};
 use super::{DetectionConfig, Finding};
 use crate::hashing::mix;
 use crate::recent::{self, RecentMap};
@@ -25,9 +25,7 @@ pub enum SeverityClass {
 struct Share {
     /// Lines of the class in the window that is open.
     lines: u64,
-    baseline: Baseline,
-    /// The sign of the shift that lasts.
-    shifted: i8,
+    watch: Watch,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -82,20 +80,15 @@ impl Severities {
                 }
                 let (value, variance) =
                     (of_share(of_class as f64, lines as f64), share_variance(lines as f64));
-                let score = share.baseline.score(value, variance).unwrap_or(0.0);
-                let shifted = if score.abs() >= config.score_min { score.signum() as i8 } else { 0 };
-                if shifted != 0 && shifted != share.shifted {
-                    findings.push(Finding::SeverityShift {
-                        source,
-                        window_start_ms,
-                        class,
-                        share: of_class as f64 / lines as f64,
-                        share_expected: share_of(share.baseline.mean()),
-                        score,
-                    });
-                }
-                share.shifted = shifted;
-                share.baseline.learn(value, variance, config.score_min);
+                let left = share.watch.judge(value, variance, config.score_min);
+                findings.extend(left.map(|left| Finding::SeverityShift {
+                    source,
+                    window_start_ms,
+                    class,
+                    share: of_class as f64 / lines as f64,
+                    share_expected: share_of(left.mean),
+                    score: left.score,
+                }));
             }
             of_source.lines = 0;
             true
@@ -119,7 +112,7 @@ impl Severities {
     pub fn restored(saved: Saved, sources_max: usize) -> Result<Self, Unsound> {
         let sources = RecentMap::restored(saved, sources_max, |of_source: Source| {
             for share in [of_source.warnings, of_source.errors] {
-                share.baseline.check()?;
+                share.watch.check()?;
                 Unsound::unless(share.lines <= of_source.lines, "a source has too many severe lines")?;
             }
             Unsound::unless(of_source.lines <= COUNT_MAX, "a source has too many lines").map(|()| of_source)
