@@ -96,6 +96,11 @@ impl<M> Aligner<M> {
         Some(Flow::Pause(key.clone()))
     }
 
+    /// Whether records of the partition are held back.
+    pub(crate) fn holds(&self, key: &TopicPartition) -> bool {
+        self.queues.get(key).is_some_and(|queue| !queue.held.is_empty())
+    }
+
     /// The next record, if it need not wait. `had` tells whether a partition had the record of an offset when its end was seen the
     /// last time but one, `is_at_end` of a partition without a held record whether it had none when its end was seen last.
     pub(crate) fn next(

@@ -242,7 +242,7 @@ impl Source for KafkaSource {
         let had = |(topic, number): &TopicPartition, offset| before.had(topic, *number, offset);
         let is_at_end = |(topic, number): &TopicPartition| {
             let position = fetched.get(topic).and_then(|numbers| numbers.get(number)).copied();
-            ends.lag(topic, *number, position) == Some(0)
+            ends.lag(topic, *number, position, false) == Some(0)
         };
         if let Some((message, flow)) = self.aligner.next(self.began.elapsed(), now_ms, had, is_at_end) {
             self.steer(flow);
@@ -354,7 +354,12 @@ impl Source for KafkaSource {
     }
 
     fn lag(&self, topic: &str, partition: i32, position: Option<i64>) -> Option<i64> {
-        self.ends.lag(topic, partition, position)
+        let holds = self.aligner.holds(&(topic.to_owned(), partition));
+        self.ends.lag(topic, partition, position, holds)
+    }
+
+    fn end(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.ends.next(topic, partition)
     }
 
     fn forget_lag(&mut self) {
@@ -379,7 +384,7 @@ fn now_ms() -> i64 {
 
 fn give<M: Message>(message: &M, take: &mut Take<'_, Error>) -> Result<(), Failure<Error>> {
     let headers = headers_of(message);
-    take(record_of(message, &headers), message.timestamp().to_millis())
+    take(record_of(message, &headers))
 }
 
 fn listed(keys: &[TopicPartition]) -> TopicPartitionList {
@@ -534,6 +539,14 @@ fn consume_error(settings: &WorkerSettings, error: &KafkaError) -> Result<(), Er
             RDKafkaErrorCode::FencedInstanceId => Error::InstanceFenced { reason },
             _ => Error::Fatal { reason },
         });
+    }
+    if code == RDKafkaErrorCode::InconsistentGroupProtocol {
+        tracing::error!(
+            worker = settings.name,
+            group = settings.group,
+            "the other processes of the group assign partitions in another way: give all of them a group.instance.id, or none, \
+             and the same group.protocol, and start them anew together"
+        );
     }
     warn_of_consumer(&settings.name, &settings.connection.brokers, error);
     Ok(())

@@ -51,17 +51,25 @@ impl Ends {
 
     /// The records between `position`, the offset behind the last record that the worker was given since the partition was
     /// assigned, and the end. None while unknown.
-    pub(crate) fn lag(&self, topic: &str, partition: i32, position: Option<i64>) -> Option<i64> {
+    ///
+    /// `holds` says whether records that were fetched are held back from the worker.
+    pub(crate) fn lag(&self, topic: &str, partition: i32, position: Option<i64>, holds: bool) -> Option<i64> {
         let known = self.0.get(topic)?.get(&partition)?;
         // What was fetched and waits counts as not read. While nothing waits, the next fetch begins where the worker is.
-        let waits = !known.drained && known.any_fetched;
+        let waits = holds || (!known.drained && known.any_fetched);
         let position = match position {
-            Some(position) if known.drained => position.max(known.next),
+            Some(position) if known.drained && !holds => position.max(known.next),
             Some(position) => position,
             None if !waits && known.next >= 0 => known.next,
             None => return None,
         };
         (known.end >= 0).then(|| (known.end - position).max(0))
+    }
+
+    /// Where a partition is fetched next.
+    pub(crate) fn next(&self, topic: &str, partition: i32) -> Option<i64> {
+        let known = self.0.get(topic)?.get(&partition)?;
+        (known.next >= 0).then_some(known.next)
     }
 }
 
@@ -70,7 +78,11 @@ mod tests {
     use super::*;
 
     fn lag(end: PartitionEnd, position: Option<i64>) -> Option<i64> {
-        Ends(BTreeMap::from([("in".to_owned(), BTreeMap::from([(2, end)]))])).lag("in", 2, position)
+        ends(end).lag("in", 2, position, false)
+    }
+
+    fn ends(end: PartitionEnd) -> Ends {
+        Ends(BTreeMap::from([("in".to_owned(), BTreeMap::from([(2, end)]))]))
     }
 
     const END: PartitionEnd = PartitionEnd { end: 100, next: 100, drained: true, any_fetched: true };
@@ -82,6 +94,12 @@ mod tests {
         assert_eq!(lag(waiting, None), None, "how many wait is not known");
         let other_waits = PartitionEnd { any_fetched: false, next: 90, ..waiting };
         assert_eq!(lag(other_waits, None), Some(10));
+    }
+
+    #[test]
+    fn records_that_are_held_back_count() {
+        assert_eq!(ends(END).lag("in", 2, Some(40), true), Some(60));
+        assert_eq!(ends(END).lag("in", 2, None, true), None);
     }
 
     #[test]
@@ -99,6 +117,6 @@ mod tests {
     fn without_an_end_or_a_start_it_is_unknown() {
         assert_eq!(lag(PartitionEnd { end: -1001, ..END }, Some(3)), None);
         assert_eq!(lag(PartitionEnd { next: -1001, ..END }, None), None);
-        assert_eq!(Ends::default().lag("in", 2, Some(3)), None);
+        assert_eq!(Ends::default().lag("in", 2, Some(3), false), None);
     }
 }

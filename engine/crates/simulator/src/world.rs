@@ -290,7 +290,8 @@ impl World {
 
 pub(crate) fn record(partition: usize, offset: usize, payload: &[u8]) -> SourceRecord<'_> {
     let (partition, offset) = (partition as i32, offset as i64);
-    SourceRecord { timestamp_ms: None, topic: TOPIC, partition, offset, key: None, headers: &[], payload }
+    let (key, timestamp_ms) = (None, Some(offset));
+    SourceRecord { topic: TOPIC, partition, offset, timestamp_ms, key, headers: &[], payload }
 }
 
 fn key(partition: usize) -> TopicPartition {
@@ -373,7 +374,7 @@ impl Source for SimulatedSource {
             (partition, position, world.logs[partition].records[position].clone().unwrap_or_default())
         };
         let (partition, offset, payload) = found;
-        take(record(partition, offset, &payload), Some(offset as i64)).map(|()| true)
+        take(record(partition, offset, &payload)).map(|()| true)
     }
 
     fn changes(&mut self) -> Vec<Change> {
@@ -466,6 +467,10 @@ impl Source for SimulatedSource {
     }
 
     fn lag(&self, _topic: &str, _partition: i32, _position: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    fn end(&self, _topic: &str, _partition: i32) -> Option<i64> {
         None
     }
 

@@ -67,8 +67,8 @@ pub enum Start {
     At(i64),
 }
 
-/// Takes a record and its timestamp.
-pub type Take<'t, E> = dyn FnMut(SourceRecord<'_>, Option<i64>) -> Result<(), Failure<E>> + 't;
+/// Takes a record.
+pub type Take<'t, E> = dyn FnMut(SourceRecord<'_>) -> Result<(), Failure<E>> + 't;
 
 /// One member of a consumer group.
 pub trait Source {
@@ -118,6 +118,9 @@ pub trait Source {
     /// Records behind `position`, the offset behind the last record that was taken since the assignment, as of the last news;
     /// `None` while unknown.
     fn lag(&self, topic: &str, partition: i32, position: Option<i64>) -> Option<i64>;
+
+    /// The offset at which a partition without a record since the assignment is read on, if it is at its end.
+    fn end(&self, topic: &str, partition: i32) -> Option<i64>;
 
     /// What is known of the lag is void, because partitions or positions changed.
     fn forget_lag(&mut self);

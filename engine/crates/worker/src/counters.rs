@@ -45,7 +45,7 @@ pub struct CounterValues {
     pub record_bytes: u64,
     /// Records written, those of aborted epochs included; dead letters too.
     pub outputs: u64,
-    /// Of these, the records for other stages.
+    /// Records for other stages in committed epochs.
     pub routed: u64,
     pub dead_letters: u64,
     /// Epochs committed.

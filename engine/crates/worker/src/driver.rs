@@ -57,7 +57,7 @@ struct Rest {
 /// Of ends, about one a second: after so many a partition at its end is idle.
 const IDLE_NEWS: u32 = 5;
 /// That it is still idle is said again after so many more, for those who have begun to listen since.
-const STILL_IDLE_NEWS: u32 = 30;
+const STILL_IDLE_NEWS: u32 = 10;
 
 impl Rest {
     /// Takes note of news; returns whether it is time to say that the partition is idle.
@@ -140,6 +140,8 @@ pub struct Driver<S, K> {
     answered: bool,
     /// Something was written in this epoch that no record caused.
     has_said: bool,
+    /// Records for other stages in this epoch.
+    routed: u64,
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -174,6 +176,7 @@ where
             aborts_in_a_row: 0,
             answered: false,
             has_said: false,
+            routed: 0,
         }
     }
 
@@ -210,10 +213,10 @@ where
     }
 
     fn step(&mut self, timeout: Duration) -> Result<(), S::Error> {
-        let Self { source, sink, partitions, outputs, counters, .. } = self;
+        let Self { source, sink, partitions, outputs, counters, routed, .. } = self;
         let mut replay_ended = false;
-        let polled = source.poll(timeout, &mut |record, time_ms| {
-            process(record, time_ms, partitions, sink, outputs, counters, &mut replay_ended)
+        let polled = source.poll(timeout, &mut |record| {
+            process(record, partitions, sink, outputs, counters, routed, &mut replay_ended)
         });
         match polled {
             Ok(true) => {}
@@ -275,14 +278,15 @@ where
             if outputs.is_empty() {
                 continue;
             }
-            // With an offset, so that only the owner can say it; there is none before the first record.
+            // With an offset, so that only the owner can say it, and so that a partition without a record so far is known to have been
+            // read to there.
             self.has_said = true;
-            partition.next = partition.next.or(partition.position);
+            partition.next = partition.next.or(partition.position).or_else(|| source.end(topic, number));
             for output in outputs.drain(..) {
                 if failure.is_none() {
                     failure = sink.write(&output).err();
                     counters.outputs.fetch_add(1, Ordering::Relaxed);
-                    counters.routed.fetch_add(u64::from(output.partition.is_some()), Ordering::Relaxed);
+                    self.routed += u64::from(output.partition.is_some());
                 }
             }
         }
@@ -354,6 +358,9 @@ where
         let began = self.epoch_began;
         let epoch_now = *epoch + 1;
         let mut committing = Vec::new();
+        // Of all, those without a record too: one that is done must not count as being stored.
+        let progresses = partitions.iter_mut().filter_map(|(_, _, partition)| partition.progress.as_mut());
+        progresses.for_each(|progress| progress.settle(counters));
         let due = due_snapshot(partitions, source.now());
         for (topic, number, partition) in partitions.iter_mut() {
             let last = is_last(topic, number);
@@ -361,7 +368,6 @@ where
                 continue;
             };
             if let Some(progress) = &mut partition.progress {
-                progress.settle(counters);
                 let is_due = due.as_ref().is_some_and(|due| due.0 == topic && due.1 == number);
                 if (last && progress.is_behind(next)) || is_due {
                     match SnapshotName::new(&settings.group, topic, number, next, epoch_now) {
@@ -400,6 +406,7 @@ where
         };
         sink.commit(&offsets, &group)?;
         self.has_said = false;
+        counters.routed.fetch_add(std::mem::take(&mut self.routed), Ordering::Relaxed);
         *epoch = epoch_now;
         self.aborts_in_a_row = 0;
         for (key, _, _) in &offsets {
@@ -441,6 +448,7 @@ where
         self.counters.aborts.fetch_add(1, Ordering::Relaxed);
         self.outputs.clear();
         self.has_said = false;
+        self.routed = 0;
         self.sink.abort(&|waited| stopping() && waited > patience)?;
         if !stopping() {
             self.source.pause(backoff(self.aborts_in_a_row));
@@ -544,11 +552,11 @@ fn backoff(aborts_before: u32) -> Duration {
 
 fn process<K: Sink>(
     record: SourceRecord<'_>,
-    time_ms: Option<i64>,
     partitions: &mut Owned,
     sink: &mut K,
     outputs: &mut Vec<Output>,
     counters: &WorkerCounters,
+    routed: &mut u64,
     replay_ended: &mut bool,
 ) -> Result<(), Failure<K::Error>> {
     // A record of a partition that was just revoked: its next owner reads it.
@@ -556,7 +564,7 @@ fn process<K: Sink>(
     let mut muted = false;
     if let Some(progress) = &mut partition.progress {
         let was_muted = progress.is_muted();
-        muted = progress.on_record(record.offset, time_ms, counters);
+        muted = progress.on_record(record.offset, record.timestamp_ms, counters);
         *replay_ended |= was_muted && !muted;
     }
     partition.position = Some(record.offset + 1);
@@ -572,6 +580,7 @@ fn process<K: Sink>(
             progress.on_output(&output);
         }
         if !muted {
+            *routed += u64::from(output.partition.is_some());
             write(sink, &output, record, counters)?;
         }
     }
@@ -615,7 +624,6 @@ fn write<K: Sink>(
         counters.queue_full.fetch_add(waits, Ordering::Relaxed);
     }
     counters.outputs.fetch_add(1, Ordering::Relaxed);
-    counters.routed.fetch_add(u64::from(output.partition.is_some()), Ordering::Relaxed);
     counters.dead_letters.fetch_add(u64::from(dead), Ordering::Relaxed);
     Ok(())
 }
@@ -631,8 +639,8 @@ mod tests {
         assert_eq!(due(None, None, 100), 0, "nobody knows");
         assert_eq!(due(Some(0), Some(7), 5), 0, "one for the move and four");
         assert_eq!(due(Some(0), Some(7), 1), 1);
-        assert_eq!(due(Some(0), Some(7), 29), 0);
-        assert_eq!(due(Some(0), Some(7), 300), 10);
+        assert_eq!(due(Some(0), Some(7), 9), 0);
+        assert_eq!(due(Some(0), Some(7), 100), 10);
         assert_eq!(due(Some(3), Some(7), 100), 0, "there is more");
     }
 
