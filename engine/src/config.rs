@@ -381,8 +381,10 @@ impl Config {
             SnapshotName::new(&self.group(stage), self.topic(stage), i32::MAX, 0, 0)
                 .map_err(|error| format!("kafka.group, topics.{}: {error}", stage.topic_key()))?;
         }
-        if !(1..=10_000).contains(&self.kafka.partitions) {
-            return Err("kafka.partitions: must be from 1 to 10000".to_owned());
+        if !(1..=128).contains(&self.kafka.partitions) {
+            return Err(
+                "kafka.partitions: must be from 1 to 128; each partition tells each other how far it has come".to_owned()
+            );
         }
         if self.state.snapshot_interval.ms() < 100 {
             return Err("state.snapshot_interval: must be at least 100ms".to_owned());
@@ -420,10 +422,10 @@ impl Config {
         }
     }
 
-    /// Of everything that has an influence on what the analysis says, this program included.
-    pub fn digest(&self) -> u64 {
+    /// Of everything that has an influence on what the stages say, this program included. `found` is what was found on the brokers.
+    pub fn digest(&self, found: &str) -> u64 {
         let version = env!("CARGO_PKG_VERSION");
-        let settings = format!("{version} {:?} {:?}", self.analysis, self.detectors);
+        let settings = format!("{version} {:?} {:?} {found}", self.analysis, self.detectors);
         xxhash_rust::xxh3::xxh3_64(settings.as_bytes())
     }
 

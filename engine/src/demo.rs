@@ -100,7 +100,9 @@ pub fn play(scenario: &Scenario, restart_every: Option<usize>) -> Vec<Output> {
         let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
         let decoder =
             codec::decoder(signal, encoding, codec::Limits::default()).expect("a decoder of the list");
-        IngestTask::new(&format!("{}/0", source.topic), decoder, engine.router().clone(), &config.analysis)
+        let name = format!("{}/0", source.topic);
+        let name = names.contains(&name).then_some(name.as_str());
+        IngestTask::new(name, decoder, engine.router().clone(), &config.analysis)
     };
     let mut ingest: BTreeMap<&str, IngestTask> =
         config.sources.iter().map(|source| (source.signal.as_str(), task(source))).collect();

@@ -49,7 +49,9 @@ impl Engine {
         let found = found.iter().filter(|found| tells(&found.name));
         let ingests: Vec<String> =
             found.flat_map(|found| routing::names(&found.name, found.partitions)).collect();
-        let router = Router::new(&config.tenant, ensure_topics(config, &connection)?);
+        let partitions = ensure_topics(config, &connection)?;
+        let router = Router::new(&config.tenant, partitions);
+        let digest = config.digest(&format!("{} {partitions:?} {ingests:?}", config.tenant));
 
         let mut workers = Vec::new();
         for stage in Stage::WITH_STATE {
@@ -57,7 +59,7 @@ impl Engine {
             let mut settings = worker_settings(config, stage, topics);
             // What a stage before has written is never skipped, wherever the sources start.
             settings.start = StartOffset::Earliest;
-            settings.checkpoints = checkpoints(config)?;
+            settings.checkpoints = checkpoints(config, digest)?;
             let tasks = match stage {
                 Stage::Traces => trace_tasks(&router, &ingests),
                 Stage::Series => series_tasks(config, &router, &ingests)?,
@@ -66,7 +68,7 @@ impl Engine {
             workers.push((stage.as_str(), KafkaWorker::start(settings, tasks)?));
         }
         let settings = worker_settings(config, Stage::Ingest, sources);
-        let ingest = KafkaWorker::start(settings, ingest_tasks(config, &router)?)?;
+        let ingest = KafkaWorker::start(settings, ingest_tasks(config, &router, &ingests)?)?;
         workers.insert(0, (Stage::Ingest.as_str(), ingest));
         let view = Arc::new(View::default());
         let reader = read_back(config, &connection, &view)?;
@@ -311,7 +313,7 @@ fn worker_settings(config: &Config, stage: Stage, topics: Vec<String>) -> Worker
 }
 
 /// Where the states of the analysis are kept; decoding has none.
-fn checkpoints(config: &Config) -> anyhow::Result<Option<Checkpoints>> {
+fn checkpoints(config: &Config, config_digest: u64) -> anyhow::Result<Option<Checkpoints>> {
     let state = &config.state;
     let Some(location) = &state.location else { return Ok(None) };
     let store = checkpoint::open(location, &state.options).context("state.location")?;
@@ -321,12 +323,12 @@ fn checkpoints(config: &Config) -> anyhow::Result<Option<Checkpoints>> {
         keep: state.keep,
         warm_up: duration(state.warm_up),
         store: store.into(),
-        config_digest: config.digest(),
+        config_digest,
         run: kafka::on_threads(),
     }))
 }
 
-fn ingest_tasks(config: &Config, router: &Router) -> anyhow::Result<TaskFactory> {
+fn ingest_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow::Result<TaskFactory> {
     let mut specs = BTreeMap::new();
     for source in &config.sources {
         let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
@@ -334,11 +336,13 @@ fn ingest_tasks(config: &Config, router: &Router) -> anyhow::Result<TaskFactory>
         let spec = spec.ok_or_else(|| anyhow::anyhow!("sources: no decoder reads {signal} as {encoding}"))?;
         specs.insert(source.topic.clone(), spec.build);
     }
-    let (router, settings) = (router.clone(), config.analysis.clone());
+    let (router, settings, ingests) = (router.clone(), config.analysis.clone(), ingests.to_vec());
     Ok(Box::new(move |topic, partition| {
         let build = specs.get(topic).expect("the worker subscribes to the sources only");
         let decoder = build(codec::Limits::default());
-        Box::new(IngestTask::new(&format!("{topic}/{partition}"), decoder, router.clone(), &settings))
+        let name = format!("{topic}/{partition}");
+        let name = ingests.contains(&name).then_some(name.as_str());
+        Box::new(IngestTask::new(name, decoder, router.clone(), &settings))
     }))
 }
 

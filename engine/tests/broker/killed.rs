@@ -271,7 +271,7 @@ fn decoded(router: &Router, messages: &[Message], said: &mut Said) {
             headers: &headers,
             payload: &message.payload,
         };
-        IngestTask::new(signal, decoder, router.clone(), &config.analysis).on_record(record, &mut out);
+        IngestTask::new(Some(signal), decoder, router.clone(), &config.analysis).on_record(record, &mut out);
         say(&mut out, said);
     }
 }

@@ -60,9 +60,7 @@ pub struct EdgeCall {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TraceEvidence {
     pub(crate) names: Vec<String>,
-    /// That were seen for the first time.
-    pub(crate) services: Vec<Symbol>,
-    /// That were seen for the first time, with their services.
+    /// Those in the statistics, with their services.
     pub(crate) operations: Vec<(Symbol, Symbol)>,
     /// (caller, callee, start of the last trace with such a call in ms).
     pub(crate) edges: Vec<(Symbol, Symbol, i64)>,
@@ -71,25 +69,33 @@ pub struct TraceEvidence {
 }
 
 impl TraceEvidence {
+    /// The end of the newest bucket in it.
+    pub fn time_ms(&self) -> Option<i64> {
+        self.buckets.iter().map(|(bucket, _)| bucket.saturating_add(1).saturating_mul(BUCKET_MS)).max()
+    }
+
     /// About what it takes in a record.
     pub fn size_bytes(&self) -> usize {
         let names: usize = self.names.iter().map(|name| 8 + name.len()).sum();
-        let known = 16 * (self.services.len() + self.operations.len() + self.edges.len());
+        let known = 16 * (self.operations.len() + self.edges.len());
         names + known + self.buckets.iter().map(|(_, stats)| 16 + stats.size_bytes()).sum::<usize>()
     }
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Operation {
+    service: Symbol,
+    /// The event of calling it, `>service|operation`.
+    call: Symbol,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TraceCollector {
     limits: CollectorLimits,
     symbols: Symbols,
-    services: BTreeSet<Symbol>,
-    /// Operation -> the event of calling it, `>service|operation`.
-    calls: BTreeMap<Symbol, Symbol>,
+    operations: BTreeMap<Symbol, Operation>,
     assembler: Assembler,
     /// What was learned since evidence was last taken.
-    new_services: Vec<Symbol>,
-    new_operations: Vec<(Symbol, Symbol)>,
     edges: BTreeMap<(Symbol, Symbol), i64>,
     buckets: BTreeMap<i64, TraceStats>,
     edge_calls: Vec<EdgeCall>,
@@ -110,11 +116,8 @@ impl TraceCollector {
         let (start, end) = (symbols.intern("^"), symbols.intern("$"));
         Self {
             symbols,
-            services: BTreeSet::new(),
-            calls: BTreeMap::new(),
+            operations: BTreeMap::new(),
             assembler: Assembler::new(limits.open_traces),
-            new_services: Vec::new(),
-            new_operations: Vec::new(),
             edges: BTreeMap::new(),
             buckets: BTreeMap::new(),
             edge_calls: Vec::new(),
@@ -132,25 +135,16 @@ impl TraceCollector {
         *self = Self { limits: self.limits.clone(), ..state };
     }
 
-    fn service(&mut self, name: &str) -> Symbol {
-        let service = self.symbols.intern(name);
-        if service != OVERFLOW && self.services.insert(service) {
-            self.new_services.push(service);
-        }
-        service
-    }
-
     /// A finished span. Ids of 0 mean none.
     pub fn observe_span(&mut self, span: &SpanRow<'_>) {
         let SpanRow { start_us, duration_us, trace_id, span_id, parent, service, operation, error, .. } =
             *span;
-        let service = self.service(service);
+        let service = self.symbols.intern(service);
         let operation = self.symbols.intern(&format!("{}|{operation}", self.symbols.name(service)));
-        if operation != OVERFLOW && !self.calls.contains_key(&operation) {
-            self.new_operations.push((operation, service));
+        if operation != OVERFLOW && !self.operations.contains_key(&operation) {
             // Interned on arrival, so that symbols do not depend on when traces are taken in.
             let call = self.symbols.intern(&format!(">{}", self.symbols.name(operation)));
-            self.calls.insert(operation, call);
+            self.operations.insert(operation, Operation { service, call });
         }
         let duration_us = duration_us.max(0);
         let span = Span { start_us, duration_us, span_id, parent, service, operation, error };
@@ -159,9 +153,8 @@ impl TraceCollector {
         }
     }
 
-    /// A log line. Without trace and span it adds only its service.
+    /// A log line; one without trace and span tells nothing here.
     pub fn observe_log(&mut self, log: &LogRow<'_>) {
-        self.service(log.service);
         let (Some(trace_id), Some(span_id)) = (log.trace_id, log.span_id) else { return };
         if trace_id == 0 || span_id == 0 {
             return;
@@ -186,27 +179,27 @@ impl TraceCollector {
         let mut all = Vec::new();
         let symbols = &self.symbols;
         let new = || Local { symbols, names: Vec::new(), index: BTreeMap::new() };
-        let mut services = self.new_services.drain(..).peekable();
-        let mut operations = self.new_operations.drain(..).peekable();
         let mut edges = std::mem::take(&mut self.edges).into_iter().peekable();
-        while services.peek().is_some() || operations.peek().is_some() || edges.peek().is_some() {
+        while edges.peek().is_some() {
             let mut local = new();
-            let services = services.by_ref().take(PART_WEIGHTS).map(|service| local.of(service)).collect();
-            let operations = operations.by_ref().take(PART_WEIGHTS);
-            let operations =
-                operations.map(|(operation, service)| (local.of(operation), local.of(service))).collect();
             let edges = edges.by_ref().take(PART_WEIGHTS);
             let edges =
                 edges.map(|((caller, callee), ms)| (local.of(caller), local.of(callee), ms)).collect();
-            all.push(TraceEvidence { services, operations, edges, buckets: Vec::new(), names: local.names });
+            all.push(TraceEvidence { edges, names: local.names, ..TraceEvidence::default() });
         }
         for (bucket, stats) in std::mem::take(&mut self.buckets) {
             for stats in stats.in_parts(PART_WEIGHTS) {
                 let mut local = new();
                 let index: BTreeMap<Symbol, Symbol> =
                     stats.symbols().into_iter().map(|symbol| (symbol, local.of(symbol))).collect();
+                // With each part, so that it says all there is to it, whatever its reader has forgotten.
+                let operations = stats.operations.keys().filter_map(|operation| {
+                    let service = self.operations.get(operation)?.service;
+                    Some((index[operation], local.of(service)))
+                });
+                let operations = operations.collect();
                 let buckets = vec![(bucket, stats.renamed(|symbol| index[&symbol]))];
-                all.push(TraceEvidence { buckets, names: local.names, ..TraceEvidence::default() });
+                all.push(TraceEvidence { operations, buckets, edges: Vec::new(), names: local.names });
             }
         }
         all
@@ -260,7 +253,7 @@ impl TraceCollector {
             let mut sequence: Vec<(i64, Symbol)> = Vec::new();
             for &child in &children[i] {
                 let child = &trace.spans[child];
-                let call = self.calls.get(&child.operation).copied().unwrap_or(OVERFLOW);
+                let call = self.operations.get(&child.operation).map_or(OVERFLOW, |operation| operation.call);
                 sequence.push((child.start_us, call));
             }
             sequence.extend(logs.get(&span.span_id).into_iter().flatten());

@@ -113,11 +113,11 @@ impl Correlator {
     pub fn absorb(&mut self, evidence: &TraceEvidence) {
         let names: Vec<Symbol> = evidence.names.iter().map(|name| self.symbols.intern(name)).collect();
         let symbol = |local: Symbol| names.get(local as usize).copied().unwrap_or(OVERFLOW);
-        self.services.extend(evidence.services.iter().map(|&local| symbol(local)).filter(|&s| s != OVERFLOW));
         for &(operation, service) in &evidence.operations {
-            let operation = symbol(operation);
-            if operation != OVERFLOW {
-                self.operation_service.entry(operation).or_insert(symbol(service));
+            let (operation, service) = (symbol(operation), symbol(service));
+            if operation != OVERFLOW && service != OVERFLOW {
+                self.services.insert(service);
+                self.operation_service.entry(operation).or_insert(service);
             }
         }
         for &(caller, callee, start_ms) in &evidence.edges {

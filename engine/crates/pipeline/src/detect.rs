@@ -177,9 +177,10 @@ impl Detect {
         self.gathered.clear();
     }
 
-    /// Forgets series without a point since `time_ms`.
-    pub fn forget_idle_since(&mut self, time_ms: i64) {
-        for slot in self.series.evict_idle_since(time_ms) {
+    /// Forgets series without a point since `time_ms`. `each` is called for every one of them.
+    pub fn forget_idle_since(&mut self, time_ms: i64, mut each: impl FnMut(SeriesId)) {
+        for (slot, id) in self.series.evict_idle_since(time_ms) {
+            each(id);
             for watch in &mut self.watches {
                 watch.bank.forget(Slot(slot));
             }

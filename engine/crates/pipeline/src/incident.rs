@@ -115,8 +115,8 @@ impl IncidentStage {
 
 /// Findings of this age when they were written are those of somebody who has much to catch up with.
 const OLD_MS: i64 = 120_000;
-/// Findings that wait for their turn, at the most.
-const WAITING_MAX: usize = 500_000;
+/// About what findings that wait for their turn may take; beyond, the first of them are taken before it.
+const WAITING_BYTES_MAX: usize = 256 << 20;
 
 /// The task of a partition of `findings`.
 ///
@@ -132,6 +132,7 @@ pub struct IncidentTask {
     stage: IncidentStage,
     /// By time, then by arrival.
     waiting: BTreeMap<(i64, u64), Finding>,
+    waiting_bytes: usize,
     arrivals: u64,
     conclusions: Vec<Conclusion>,
 }
@@ -145,6 +146,7 @@ impl IncidentTask {
             watermarks: SourceWatermarks::expecting(sources),
             stage: IncidentStage::default(),
             waiting: BTreeMap::new(),
+            waiting_bytes: 0,
             arrivals: 0,
             conclusions: Vec::new(),
         }
@@ -157,12 +159,11 @@ impl IncidentTask {
             |time_ms: i64| written_ms.is_none_or(|written_ms| written_ms.saturating_sub(time_ms) > OLD_MS);
         match finding.time_ms() {
             Some(time_ms) if time_ms > due_ms && is_old(time_ms) => {
+                self.waiting_bytes += finding.size_bytes();
                 self.waiting.insert((time_ms, self.arrivals), finding);
                 self.arrivals += 1;
-                if self.waiting.len() > WAITING_MAX
-                    && let Some((_, first)) = self.waiting.pop_first()
-                {
-                    self.stage.on_finding(first, &mut self.conclusions);
+                while self.waiting_bytes > WAITING_BYTES_MAX {
+                    self.take_first(i64::MAX);
                 }
             }
             _ => self.stage.on_finding(finding, &mut self.conclusions),
@@ -171,11 +172,18 @@ impl IncidentTask {
 
     /// Takes what waited for this time.
     fn release(&mut self, until_ms: i64) {
-        while let Some(entry) = self.waiting.first_entry()
-            && entry.key().0 <= until_ms
-        {
-            self.stage.on_finding(entry.remove(), &mut self.conclusions);
-        }
+        while self.take_first(until_ms) {}
+    }
+
+    /// Takes the first of those that wait, unless it is later.
+    fn take_first(&mut self, until_ms: i64) -> bool {
+        let Some(first) = self.waiting.first_entry().filter(|first| first.key().0 <= until_ms) else {
+            return false;
+        };
+        let finding = first.remove();
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(finding.size_bytes());
+        self.stage.on_finding(finding, &mut self.conclusions);
+        true
     }
 
     fn advance(&mut self, watermark_ms: i64) {
@@ -223,6 +231,7 @@ impl PartitionTask for IncidentTask {
         let watermarks;
         (watermarks, self.waiting, self.arrivals) = state::section(sections, ORDER)?;
         self.watermarks.restore(watermarks);
+        self.waiting_bytes = self.waiting.values().map(Finding::size_bytes).sum();
         self.stage.restore(sections)?;
         Ok(Vec::new())
     }

@@ -18,23 +18,23 @@ use model::{
 use crate::routing::Router;
 use crate::settings::AnalysisSettings;
 use crate::task::{PartitionTask, TaskStatus};
-use crate::watermark::Watermark;
+use crate::watermark::{JUMP_MS, Watermark};
 use crate::wire::{self, Finding, Findings, SourceWatermark};
 
 /// Moves of the watermark that are told of within one record. A record in which time goes on for longer is told of at its end.
 const MOVES_MAX: usize = 100;
 
-/// Adds a row to its part, which is sent on when it fills a record.
+/// Adds a row to its part, which is sent on before if both would not fit into a record.
 macro_rules! add {
     ($parts:expr, $place:expr, $kind:ident, $row:expr, $bytes:expr, $router:expr, $out:expr) => {{
         let part = $parts.entry($place).or_default();
-        part.builder.push($row);
-        part.bytes += $bytes;
-        if part.bytes >= wire::RECORD_BYTES {
+        if part.bytes > 0 && part.bytes + $bytes > wire::RECORD_BYTES {
             let telemetry = Telemetry::$kind(part.builder.finish());
             part.bytes = 0;
             $out.push(wire::telemetry($place.0, $place.1, $router.tenant(), &telemetry));
         }
+        part.builder.push($row);
+        part.bytes += $bytes;
     }};
 }
 
@@ -42,21 +42,29 @@ pub struct IngestTask {
     decoder: Box<dyn Decoder>,
     router: Router,
     watermark: Watermark,
-    /// Of the partition, as a source.
-    name: String,
+    /// The partition as a source; none if nobody waits for it.
+    name: Option<String>,
+    /// When the record under way was written.
+    written_ms: Option<i64>,
     is_idle: bool,
     decoded: Vec<Telemetry>,
     parts: Parts,
 }
 
 impl IngestTask {
-    /// `name` tells the partition apart from all others, `topic/partition`.
-    pub fn new(name: &str, decoder: Box<dyn Decoder>, router: Router, settings: &AnalysisSettings) -> Self {
+    /// `name` tells the partition apart from all others, `topic/partition`; without one it tells nobody how far it has come.
+    pub fn new(
+        name: Option<&str>,
+        decoder: Box<dyn Decoder>,
+        router: Router,
+        settings: &AnalysisSettings,
+    ) -> Self {
         Self {
             decoder,
             router,
             watermark: Watermark::new(settings.step.ms(), settings.allowed_lateness.ms()),
-            name: name.to_owned(),
+            name: name.map(str::to_owned),
+            written_ms: None,
             is_idle: false,
             decoded: Vec::new(),
             parts: Parts::default(),
@@ -64,7 +72,8 @@ impl IngestTask {
     }
 
     fn tell(&self, watermark_ms: Option<i64>, out: &mut Vec<Output>) {
-        let watermark = SourceWatermark { source: self.name.clone(), watermark_ms };
+        let Some(source) = self.name.clone() else { return };
+        let watermark = SourceWatermark { source, watermark_ms };
         for topic in [OutputTopic::Samples, OutputTopic::Spans] {
             wire::broadcast(topic, &self.router, &watermark, out);
         }
@@ -72,6 +81,10 @@ impl IngestTask {
 
     /// Before a row of that time.
     fn reach(&mut self, time_ms: i64, moves: &mut usize, out: &mut Vec<Output>) {
+        // A row from long after its record was written has a wrong clock. Others of that kind only want company, see [`Watermark`].
+        if self.written_ms.is_some_and(|written_ms| time_ms > written_ms.saturating_add(JUMP_MS)) {
+            return;
+        }
         let Some(watermark_ms) = self.watermark.observe(time_ms) else { return };
         *moves += 1;
         if *moves <= MOVES_MAX {
@@ -154,6 +167,7 @@ pub(crate) fn end_ms(span: &SpanRow<'_>) -> i64 {
 
 impl PartitionTask for IngestTask {
     fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>) {
+        self.written_ms = record.timestamp_ms;
         let mut decoded = std::mem::take(&mut self.decoded);
         match self.decoder.decode(record, &mut decoded) {
             Ok(()) => {

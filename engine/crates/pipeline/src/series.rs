@@ -38,6 +38,9 @@ const EVIDENCE_SERIES_MAX: u32 = 20_000;
 /// Services that are remembered as known, at the most.
 const SERVICES_MAX: usize = 100_000;
 
+/// That a service has logs is told again after so long.
+const SERVICES_AGAIN_MS: i64 = 3_600_000;
+
 /// What is remembered of a series before it is a plain value.
 #[derive(Debug, Serialize, Deserialize)]
 enum Raw {
@@ -59,6 +62,8 @@ pub struct SeriesStage {
     suspects: BTreeSet<SeriesId>,
     /// Services that were told of because they have logs.
     services: BTreeSet<String>,
+    /// Event time at which these were last forgotten.
+    services_ms: Option<i64>,
     closed: Vec<StepValue>,
 }
 
@@ -75,6 +80,7 @@ impl SeriesStage {
             detect: Detect::new(settings, detectors)?,
             suspects: BTreeSet::new(),
             services: BTreeSet::new(),
+            services_ms: None,
             closed: Vec::new(),
         })
     }
@@ -191,7 +197,15 @@ impl SeriesStage {
         self.steps.close(watermark_ms, &mut closed);
         self.judge(closed, out);
         let idle_ms = watermark_ms.saturating_sub(self.settings.series_idle.ms());
-        self.detect.forget_idle_since(idle_ms);
+        let suspects = &mut self.suspects;
+        self.detect.forget_idle_since(idle_ms, |id| {
+            suspects.remove(&id);
+        });
+        // Told again now and then, for an incident stage that has lost its state.
+        if self.services_ms.is_none_or(|told_ms| watermark_ms.saturating_sub(told_ms) >= SERVICES_AGAIN_MS) {
+            self.services_ms = Some(watermark_ms);
+            self.services.clear();
+        }
         self.raw.retain(|_, (_, last_ms)| *last_ms >= idle_ms);
     }
 
@@ -252,7 +266,8 @@ impl SeriesStage {
     fn snapshot(&self) -> Vec<StateSection> {
         let mut raw: Vec<(&SeriesId, &(Raw, i64))> = self.raw.iter().collect();
         raw.sort_unstable_by_key(|(id, _)| **id);
-        let derive = (raw, self.raw_over_limit, &self.steps, &self.calls, &self.suspects, &self.services);
+        let services = (&self.services, self.services_ms);
+        let derive = (raw, self.raw_over_limit, &self.steps, &self.calls, &self.suspects, services);
         let mut sections = vec![
             StateSection { name: DERIVE.to_owned(), bytes: state::encode(&derive) },
             StateSection { name: TEMPLATES.to_owned(), bytes: self.templates.snapshot() },
@@ -271,7 +286,8 @@ impl SeriesStage {
         self.raw_over_limit = raw_over_limit;
         self.steps.restore(steps);
         self.calls.restore(calls);
-        (self.suspects, self.services) = (suspects, services);
+        self.suspects = suspects;
+        (self.services, self.services_ms) = services;
         self.templates.restore(sections, TEMPLATES)?;
         self.detect.restore(sections)
     }

@@ -109,8 +109,8 @@ impl SeriesTable {
         self.series.get(slot as usize).and_then(Option::as_ref)
     }
 
-    /// Forgets the series without a point since `time_ms`; returns their slots in ascending order.
-    pub fn evict_idle_since(&mut self, time_ms: i64) -> Vec<u32> {
+    /// Forgets the series without a point since `time_ms`; returns their slots, in ascending order, and ids.
+    pub fn evict_idle_since(&mut self, time_ms: i64) -> Vec<(u32, SeriesId)> {
         let mut evicted = Vec::new();
         for (slot, entry) in self.series.iter_mut().enumerate() {
             let Some(series) = entry.take_if(|series| series.last_ms < time_ms) else { continue };
@@ -118,10 +118,10 @@ impl SeriesTable {
             if let Ok(found) = self.index.find_entry(series.id.0 as u64, |other| *other == slot) {
                 found.remove();
             }
-            evicted.push(slot);
+            evicted.push((slot, series.id));
         }
         // Reversed, so that the lowest slot is used again first.
-        self.free.extend(evicted.iter().rev());
+        self.free.extend(evicted.iter().rev().map(|(slot, _)| slot));
         evicted
     }
 }
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(slot(&mut table, "b", 5), Some(1));
         assert_eq!(slot(&mut table, "a", 9), Some(0));
         assert_eq!(slot(&mut table, "c", 9), None, "at the limit");
-        assert_eq!(table.evict_idle_since(6), [1]);
+        assert_eq!(table.evict_idle_since(6), [(1, Labels::of("cart", "b").id())]);
         assert_eq!(slot(&mut table, "c", 10), Some(1));
         assert_eq!(table.get(1).map(|series| series.labels.name()), Some("c"));
         assert_eq!(table.len(), 2);

@@ -79,6 +79,12 @@ impl AnalysisSettings {
                 return Err(format!("{key} must be longer than 0s"));
             }
         }
+        if self.step.ms() > 60_000 {
+            return Err(
+                "step must be at most 1m: a source that tells less often how far it has come passes for gone"
+                    .to_owned(),
+            );
+        }
         if self.series_max == 0 || self.series_max > u32::MAX as usize {
             return Err(format!("series_max must be from 1 to {}", u32::MAX));
         }
@@ -128,6 +134,7 @@ mod tests {
     fn unknown_keys_and_useless_values_are_errors() {
         assert!(analysis(r#"{"stepp": "1m"}"#).unwrap_err().contains("stepp"));
         assert!(analysis(r#"{"step": "0s"}"#).unwrap().validate().unwrap_err().contains("step"));
+        assert!(analysis(r#"{"step": "5m"}"#).unwrap().validate().unwrap_err().contains("at most 1m"));
         assert!(analysis(r#"{"series_max": 0}"#).unwrap().validate().unwrap_err().contains("series_max"));
         assert_eq!(AnalysisSettings::default().validate(), Ok(()));
     }

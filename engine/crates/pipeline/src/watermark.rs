@@ -1,6 +1,6 @@
 //! How far event time has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub const JUMP_ROWS: u32 = 100;
 ///
 /// It is the newest time seen, less the allowed lateness, rounded down to a step; rows far ahead are left out of this until
 /// there are [`JUMP_ROWS`] of them in a row.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Watermark {
     step_ms: i64,
     allowed_lateness_ms: i64,
@@ -28,12 +28,6 @@ impl Watermark {
     pub fn new(step_ms: i64, allowed_lateness_ms: i64) -> Self {
         assert!(step_ms > 0, "a step has a length");
         Self { step_ms, allowed_lateness_ms, current_ms: None, rows_ahead: 0 }
-    }
-
-    /// Goes on from where another came to, under the settings of this one.
-    pub fn restore(&mut self, state: &Self) {
-        self.current_ms = state.current_ms.map(|current| current - current.rem_euclid(self.step_ms));
-        self.rows_ahead = state.rows_ahead;
     }
 
     pub fn current_ms(&self) -> Option<i64> {
@@ -64,17 +58,33 @@ impl Watermark {
 /// A source that has told nothing for so long, by the times at which records were written, is not waited for: it may be gone for
 /// good. One that is there tells more often, be it that it is idle.
 pub const GONE_MS: i64 = 120_000;
+/// When no record at all was written for longer than this, everybody was away, and the silence is nobody's.
+const QUIET_MS: i64 = 60_000;
+/// Event time this far behind the time of writing is that of somebody who has much to catch up with.
+const OLD_MS: i64 = 120_000;
+/// How long after something was written all know of it: somebody who says later than that that he is idle has read what was
+/// there before.
+const KNOWN_MS: i64 = 5_000;
+const ASKED_EVERY_MS: i64 = 1_000;
+/// Those that say that they are idle do so more often than this many seconds.
+const ASKED_MAX: usize = 60;
 
 /// How far event time has come in all sources of a partition: as far as in the one that is least far.
 ///
 /// Not waited for are sources that are idle or gone, and those that come (again) with a time that has passed already. Once all are
-/// idle, the furthest counts: nobody has anything left from before.
+/// idle, the furthest counts: nobody has anything left from before. What is told far beyond the time at which it was written is
+/// a wrong clock's and not believed.
+///
+/// When much old comes at once, who was idle before may only not have seen yet what another reads already. So old times pass an idle
+/// source only when it says again that it is idle.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SourceWatermarks {
     sources: BTreeMap<String, Source>,
     /// When the newest record was written.
     written_ms: Option<i64>,
     current_ms: Option<i64>,
+    /// Old times that all idle sources are waited for to let pass, and when they were told; a second apart at least.
+    asked: VecDeque<(i64, i64)>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -116,8 +126,20 @@ impl SourceWatermarks {
 
     /// Takes note of what a source tells in a record that was written at `written_ms`; returns the watermark of all if it moved.
     pub fn observe(&mut self, watermark: &SourceWatermark, written_ms: Option<i64>) -> Option<i64> {
+        if let (Some(written_ms), Some(ms)) = (written_ms, watermark.watermark_ms)
+            && ms > written_ms.saturating_add(JUMP_MS)
+        {
+            return None;
+        }
         if self.written_ms.is_none() {
             self.sources.values_mut().for_each(|source| source.written_ms = written_ms);
+        }
+        if let (Some(newest_ms), Some(written_ms)) = (self.written_ms, written_ms)
+            && written_ms.saturating_sub(newest_ms) > QUIET_MS
+        {
+            let away_ms = written_ms.saturating_sub(newest_ms);
+            let known = self.sources.values_mut().filter_map(|source| source.written_ms.as_mut());
+            known.for_each(|known_ms| *known_ms = known_ms.saturating_add(away_ms));
         }
         self.written_ms = self.written_ms.max(written_ms);
         let before = self.sources.get(&watermark.source).map_or(Told::Nothing, |source| source.told);
@@ -131,10 +153,25 @@ impl SourceWatermarks {
             Some(known) => *known = source,
             None => drop(self.sources.insert(watermark.source.clone(), source)),
         }
+        let reached_ms = self.reached_ms();
+        let reached_ms = self.granted_ms(reached_ms?)?;
+        self.current_ms = Some(reached_ms);
+        Some(reached_ms)
+    }
+
+    /// The sources that are not gone.
+    fn present(&self) -> impl Iterator<Item = &Source> {
         let since_ms = self.written_ms.map(|newest_ms| newest_ms.saturating_sub(GONE_MS));
-        let is_there = |source: &&Source| source.written_ms.is_none() || source.written_ms >= since_ms;
-        let (mut waited_ms, mut idle_ms) = (None::<i64>, None::<i64>);
-        for source in self.sources.values().filter(is_there) {
+        self.sources
+            .values()
+            .filter(move |source| source.written_ms.is_none() || source.written_ms >= since_ms)
+    }
+
+    /// How far event time has come by what was told, if it has gone on.
+    fn reached_ms(&self) -> Option<i64> {
+        let (mut waited_ms, mut idle_ms, mut all_idle) = (None::<i64>, None::<i64>, true);
+        for source in self.present() {
+            all_idle &= matches!(source.told, Told::Idle(_));
             match source.told {
                 Told::Nothing => return None,
                 Told::Watermark(ms) if self.current_ms.is_none_or(|current_ms| ms >= current_ms) => {
@@ -144,12 +181,34 @@ impl SourceWatermarks {
                 Told::Idle(ms) => idle_ms = idle_ms.max(ms),
             }
         }
-        let reached_ms = waited_ms.or(idle_ms);
-        if reached_ms <= self.current_ms {
-            return None;
+        let reached_ms = if all_idle { idle_ms } else { waited_ms };
+        reached_ms.filter(|&ms| self.current_ms.is_none_or(|current_ms| ms > current_ms))
+    }
+
+    /// As much of that as idle sources let pass.
+    fn granted_ms(&mut self, reached_ms: i64) -> Option<i64> {
+        let now_ms = self.written_ms.filter(|now_ms| now_ms.saturating_sub(reached_ms) > OLD_MS);
+        let idle = self.present().filter(|source| matches!(source.told, Told::Idle(_)));
+        let (Some(now_ms), Some(idle_since_ms)) = (now_ms, idle.filter_map(|source| source.written_ms).min())
+        else {
+            self.asked.clear();
+            return Some(reached_ms);
+        };
+        let mut granted_ms = None;
+        while let Some(&(ms, told_ms)) = self.asked.front()
+            && idle_since_ms.saturating_sub(told_ms) >= KNOWN_MS
+        {
+            granted_ms = Some(ms.min(reached_ms));
+            self.asked.pop_front();
         }
-        self.current_ms = reached_ms;
-        reached_ms
+        let is_new = match self.asked.back() {
+            Some(&(ms, told_ms)) => reached_ms > ms && now_ms.saturating_sub(told_ms) >= ASKED_EVERY_MS,
+            None => granted_ms != Some(reached_ms),
+        };
+        if is_new && self.asked.len() < ASKED_MAX {
+            self.asked.push_back((reached_ms, now_ms));
+        }
+        granted_ms.filter(|&ms| self.current_ms.is_none_or(|current_ms| ms > current_ms))
     }
 }
 
@@ -179,6 +238,68 @@ mod tests {
     }
 
     #[test]
+    fn the_furthest_does_not_count_while_somebody_is_behind() {
+        let mut all = SourceWatermarks::default();
+        assert_eq!(observe(&mut all, "a", Some(100)), Some(100));
+        assert_eq!(observe(&mut all, "b", Some(500)), None);
+        assert_eq!(observe(&mut all, "b", None), None);
+        assert_eq!(observe(&mut all, "a", Some(90)), None, "a begins anew and has rows of 100 still");
+        assert_eq!(observe(&mut all, "a", Some(110)), Some(110));
+    }
+
+    #[test]
+    fn a_time_when_nobody_was_there_makes_nobody_gone() {
+        let mut all = SourceWatermarks::default();
+        let mut at = |source: &str, watermark_ms: i64, written_ms| {
+            let watermark = SourceWatermark { source: source.to_owned(), watermark_ms: Some(watermark_ms) };
+            all.observe(&watermark, Some(written_ms))
+        };
+        at("a", 10, 1_000);
+        at("b", 10, 2_000);
+        let outage_ms = 3 * 3_600_000;
+        assert_eq!(at("a", 500_000, outage_ms), None, "b has been away as well");
+        assert_eq!(at("b", 400_000, outage_ms + 30_000), Some(400_000));
+    }
+
+    #[test]
+    fn what_is_old_passes_idle_sources_once_they_have_read_what_was_there() {
+        let mut all = SourceWatermarks::expecting(&["a", "b"].map(str::to_owned));
+        let mut at = |source: &str, watermark_ms, written_ms| {
+            let watermark = SourceWatermark { source: source.to_owned(), watermark_ms };
+            all.observe(&watermark, Some(written_ms))
+        };
+        let now_ms = 1_000_000_000;
+        assert_eq!(at("b", None, now_ms), None);
+        assert_eq!(at("a", Some(10), now_ms + 1_000), None, "b may have got an hour of it too");
+        assert_eq!(at("a", Some(30), now_ms + 2_000), None);
+        assert_eq!(at("b", None, now_ms + 2_000), None, "b may not have known it yet");
+        assert_eq!(at("b", None, now_ms + 1_000 + KNOWN_MS), Some(10), "it has nothing from then");
+        assert_eq!(at("a", Some(40), now_ms + 7_000), None);
+        assert_eq!(at("b", Some(20), now_ms + 8_000), Some(20), "it had");
+        assert_eq!(at("b", Some(50), now_ms + 9_000), Some(40));
+        assert_eq!(at("a", None, now_ms + 9_000), None);
+        assert_eq!(at("b", Some(60), now_ms + 10_000), None);
+        assert_eq!(at("b", Some(70), now_ms + 10_001), None);
+        assert_eq!(at("b", None, now_ms + 20_000), None, "a said it before");
+        assert_eq!(at("a", None, now_ms + 21_000), Some(60));
+        assert_eq!(at("b", None, now_ms + 30_000), None);
+        assert_eq!(at("a", None, now_ms + 31_000), Some(70));
+        let live_ms = now_ms + 30_000;
+        assert_eq!(at("b", Some(live_ms), live_ms), Some(live_ms), "what is new is not held up");
+    }
+
+    #[test]
+    fn a_clock_far_ahead_is_not_believed() {
+        let mut all = SourceWatermarks::default();
+        let mut at = |watermark_ms, written_ms| {
+            let watermark = SourceWatermark { source: "a".to_owned(), watermark_ms: Some(watermark_ms) };
+            all.observe(&watermark, Some(written_ms))
+        };
+        assert_eq!(at(10_000_000_000, 1_000_000), None);
+        assert_eq!(at(1_000_000, 1_001_000), Some(1_000_000));
+    }
+
+    #[test]
     fn a_source_that_has_not_told_anything_is_waited_for() {
         let expected = ["a", "b", "c"].map(str::to_owned);
         let mut all = SourceWatermarks::expecting(&expected);
@@ -196,12 +317,17 @@ mod tests {
             let watermark = SourceWatermark { source: source.to_owned(), watermark_ms: Some(watermark_ms) };
             all.observe(&watermark, Some(written_ms))
         };
-        assert_eq!(at("a", 10, 0), None);
-        assert_eq!(at("a", 900_000, GONE_MS), None, "it is far ahead, and that is no reason");
-        assert_eq!(at("a", 910_000, GONE_MS + 1), Some(910_000));
-        assert_eq!(at("b", 920_000, GONE_MS + 2), None);
-        assert_eq!(at("a", 990_000, 2 * GONE_MS + 2), Some(920_000));
-        assert_eq!(at("a", 990_000, 2 * GONE_MS + 3), Some(990_000), "b has told nothing since");
+        for written_ms in [0, GONE_MS / 2 - 1] {
+            assert_eq!(at("a", 10, written_ms), None);
+        }
+        assert_eq!(at("a", 90_000, GONE_MS - 1), None, "it is far ahead, and that is no reason");
+        assert_eq!(at("a", 91_000, GONE_MS + 1), Some(91_000));
+        assert_eq!(at("b", 92_000, GONE_MS + 2), None);
+        for written_ms in [3 * GONE_MS / 2, 2 * GONE_MS] {
+            at("a", 93_000, written_ms);
+        }
+        assert_eq!(at("a", 99_000, 2 * GONE_MS + 2), None);
+        assert_eq!(at("a", 99_000, 2 * GONE_MS + 3), Some(99_000), "b has told nothing since");
     }
 
     #[test]

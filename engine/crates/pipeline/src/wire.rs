@@ -51,7 +51,7 @@ pub enum Finding {
 
 impl Finding {
     /// About what it takes in a record.
-    fn size_bytes(&self) -> usize {
+    pub fn size_bytes(&self) -> usize {
         match self {
             Self::Service(name) => 8 + name.len(),
             Self::Point { service, metric, .. } => 32 + service.len() + metric.len(),
@@ -65,12 +65,13 @@ impl Finding {
         }
     }
 
-    /// The event time at which it belongs in the order of all findings; evidence and changes carry their own.
+    /// The event time at which it belongs in the order of all findings; none if it may come at any time.
     pub fn time_ms(&self) -> Option<i64> {
         match self {
             Self::Point { time_ms, .. } | Self::Normal { time_ms, .. } => Some(*time_ms),
             Self::Anomaly(anomaly) => Some(anomaly.time_ms),
-            Self::Service(_) | Self::Change(_) | Self::Traces(_) => None,
+            Self::Traces(evidence) => evidence.time_ms(),
+            Self::Service(_) | Self::Change(_) => None,
         }
     }
 }

@@ -173,10 +173,18 @@ impl StepAggregates {
         let first = match self.closed {
             Some(closed) => closed,
             None => match self.keys.values().filter_map(|key| key.open.keys().next()).min() {
-                Some(&first) => first,
+                // What is older than any source may be behind has a wrong clock.
+                Some(&first) => first.max(until.saturating_sub(AHEAD_MS / self.step_ms)),
                 None => return,
             },
         };
+        if self.closed.is_none() {
+            for key in self.keys.values_mut() {
+                let kept = key.open.split_off(&first);
+                self.late += key.open.values().map(|bucket| bucket.count).sum::<u64>();
+                key.open = kept;
+            }
+        }
         for index in first..until {
             let time_ms = (index + 1) * self.step_ms;
             for ((kind, labels), key) in &mut self.keys {
@@ -291,6 +299,18 @@ mod tests {
             "the step of the line, seven silent ones and the one that is one too many"
         );
         assert_eq!((rates[0], rates[1], rates[6], rates[8]), (1.0, 0.5, 0.0, 0.0));
+    }
+
+    #[test]
+    fn a_time_long_ago_is_late_though_nothing_was_closed_before() {
+        let mut steps = StepAggregates::new(10_000, StepLimits::default());
+        let now_ms = 1_700_000_000_000;
+        steps.log(&labels(), 0);
+        steps.log(&labels(), now_ms);
+        let mut out = Vec::new();
+        steps.close(now_ms + 10_000, &mut out);
+        assert!(out.len() <= (AHEAD_MS / 10_000) as usize + 1, "{}", out.len());
+        assert_eq!((steps.late(), out.last().map(|value| value.value > 0.0)), (1, Some(true)));
     }
 
     #[test]

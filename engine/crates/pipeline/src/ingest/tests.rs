@@ -34,7 +34,7 @@ fn record<'a>(payload: &'a [u8], headers: &'a [(&'a str, &'a [u8])]) -> SourceRe
 
 fn task(decoder: Box<dyn Decoder>) -> IngestTask {
     let router = Router::new("acme", PARTITIONS);
-    IngestTask::new("otlp_metrics/3", decoder, router, &AnalysisSettings::default())
+    IngestTask::new(Some("otlp_metrics/3"), decoder, router, &AnalysisSettings::default())
 }
 
 /// What becomes of telemetry: topic, partition and content of each record.
@@ -164,6 +164,35 @@ fn an_idle_partition_says_so_and_comes_back() {
     task.on_record(record(b"", &[]), &mut out);
     assert_eq!(out.len(), 6);
     assert!(out.iter().all(|output| output.payload.ends_with(b":0}")));
+}
+
+#[test]
+fn a_row_from_long_after_its_record_moves_nothing() {
+    let mut out = Vec::new();
+    let rows = samples(&[("cart", 900_000_000), ("cart", 7_000)]);
+    let written = SourceRecord { timestamp_ms: Some(8_000), ..record(b"", &[]) };
+    task(Box::new(Given(vec![rows]))).on_record(written, &mut out);
+    let told = out.iter().filter(|output| output.payload.starts_with(b"{"));
+    let told: Vec<bool> = told.map(|output| output.payload.ends_with(b":0}")).collect();
+    assert_eq!(told, [true; 6], "only the time of the other");
+}
+
+#[test]
+fn a_large_row_does_not_take_its_neighbours_along() {
+    let mut logs = LogBatchBuilder::default();
+    let large = "z".repeat(900_000);
+    for body in ["small", &large, "small"] {
+        let (time_ms, service, severity, trace_id, span_id) = (1_000, "cart", 9, None, None);
+        logs.push(&LogRow { time_ms, service, severity, body, trace_id, span_id });
+    }
+    let rows: Vec<usize> = routed(vec![Telemetry::Logs(logs.finish())])
+        .iter()
+        .filter_map(|(_, _, incoming)| match incoming {
+            Incoming::Telemetry(Telemetry::Logs(batch)) => Some(batch.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rows, [1, 1, 1]);
 }
 
 #[test]
