@@ -43,8 +43,8 @@ impl LocalStore {
             .walk("", &mut |path, _| remove_if_abandoned(path))
             .map_err(failed("remove unfinished files"))?;
         let (probe, file) = store.create_partial(&store.directory).map_err(failed("write a file"))?;
-        drop(file);
         fs::remove_file(probe).map_err(failed("remove a file"))?;
+        drop(file);
         Ok(store)
     }
 
@@ -113,7 +113,10 @@ impl LocalStore {
                 Ok(file) => {
                     // Without locks, another process that opens the store now would remove the file, and the write would fail.
                     let _ = file.lock();
-                    return Ok((path, file));
+                    // It may have done so before the lock.
+                    if is_linked(&file, &path)? {
+                        return Ok((path, file));
+                    }
                 }
             }
         }
@@ -255,6 +258,17 @@ fn create_directories(directory: &Path) -> io::Result<()> {
         Err(error) => Err(error),
         Ok(()) => sync_directory(parent.unwrap_or(Path::new("."))),
     }
+}
+
+/// Whether a file that was opened by its path still has it.
+#[cfg(unix)]
+fn is_linked(file: &File, _path: &Path) -> io::Result<bool> {
+    Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 0)
+}
+
+#[cfg(not(unix))]
+fn is_linked(_file: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
 }
 
 #[cfg(unix)]

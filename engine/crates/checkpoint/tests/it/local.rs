@@ -264,3 +264,21 @@ fn others_may_not_read_snapshots() {
     let mode = fs::metadata(directory.path().join(NAME)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn many_may_open_it_at_once_while_others_write() {
+    let directory = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let directory = directory.path();
+            scope.spawn(move || {
+                for offset in 0..100 {
+                    let store = LocalStore::open(directory).expect("whoever else opens it");
+                    let name = format!("g/t/{thread}/{offset:020}-1.snapshot");
+                    store.put(&name, b"x").expect("whoever opens it");
+                }
+            });
+        }
+    });
+    assert_eq!(files_below(directory.path()).len(), 400);
+}
