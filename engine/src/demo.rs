@@ -1,6 +1,6 @@
 //! Simulated scenarios: played without Kafka, and judged: which incident tells of which injected fault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use model::{Anomaly, Incident, Output, OutputTopic, SourceRecord};
 use pipeline::{InProcess, IngestTask, PartitionTask, Partitions};
@@ -82,6 +82,57 @@ fn kind_text(kind: shop::FaultKind) -> &'static str {
     }
 }
 
+/// The tasks of the default configuration, without Kafka.
+struct Tasks {
+    engine: InProcess,
+    ingest: BTreeMap<&'static str, IngestTask>,
+    routed: Vec<Output>,
+    offset: usize,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        let config = Config::default();
+        let partitions =
+            Partitions { samples: config.kafka.partitions, spans: config.kafka.partitions, findings: 1 };
+        let telling = config.sources.iter().filter(|source| source.signal != crate::config::Signal::Events);
+        let names: Vec<String> = telling.map(|source| format!("{}/0", source.topic)).collect();
+        let engine = InProcess::new(&config.tenant, partitions, &names, &config.analysis, &config.detectors);
+        let engine = engine.expect("the defaults");
+        let task = |source: &SourceConfig| {
+            let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
+            let decoder =
+                codec::decoder(signal, encoding, codec::Limits::default()).expect("a decoder of the list");
+            let name = format!("{}/0", source.topic);
+            let name = names.contains(&name).then_some(name.as_str());
+            IngestTask::new(name, decoder, engine.router().clone(), &config.analysis)
+        };
+        let ingest = config.sources.iter().map(|source| (source.signal.as_str(), task(source))).collect();
+        Self { engine, ingest, routed: Vec::new(), offset: 0 }
+    }
+
+    /// Decodes a message; what comes of it is in `routed`.
+    fn ingest(&mut self, message: &shop::Message) {
+        let Self { ingest, routed, offset, .. } = self;
+        let signal = signal_text(message.signal);
+        let task = ingest.get_mut(signal).expect("the defaults read every signal");
+        with_record(signal, *offset, &message.headers, &message.payload, |record| {
+            task.on_record(record, routed)
+        });
+        *offset += 1;
+    }
+}
+
+fn messages(scenario: &Scenario) -> Vec<shop::Message> {
+    scenario.shop().expect("a scenario is sound").step(scenario.end_ms)
+}
+
+fn readable(out: Vec<Output>) -> Vec<Output> {
+    let is_readable = out.iter().all(|output| output.topic != OutputTopic::DeadLetter);
+    assert!(is_readable, "the shop's telemetry is readable");
+    out
+}
+
 /// What the default configuration says of a scenario. After every `restart_every` records all tasks are thrown away, and new
 /// ones go on from their snapshots.
 ///
@@ -89,41 +140,50 @@ fn kind_text(kind: shop::FaultKind) -> &'static str {
 /// When the shop writes what the engine cannot read, the default configuration is not sound, or a snapshot cannot be
 /// taken up.
 pub fn play(scenario: &Scenario, restart_every: Option<usize>) -> Vec<Output> {
-    let config = Config::default();
-    let partitions =
-        Partitions { samples: config.kafka.partitions, spans: config.kafka.partitions, findings: 1 };
-    let telling = config.sources.iter().filter(|source| source.signal != crate::config::Signal::Events);
-    let names: Vec<String> = telling.map(|source| format!("{}/0", source.topic)).collect();
-    let engine = InProcess::new(&config.tenant, partitions, &names, &config.analysis, &config.detectors);
-    let mut engine = engine.expect("the defaults");
-    let task = |source: &SourceConfig| {
-        let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
-        let decoder =
-            codec::decoder(signal, encoding, codec::Limits::default()).expect("a decoder of the list");
-        let name = format!("{}/0", source.topic);
-        let name = names.contains(&name).then_some(name.as_str());
-        IngestTask::new(name, decoder, engine.router().clone(), &config.analysis)
-    };
-    let mut ingest: BTreeMap<&str, IngestTask> =
-        config.sources.iter().map(|source| (source.signal.as_str(), task(source))).collect();
-    let mut shop = scenario.shop().expect("a scenario is sound");
-    let (mut routed, mut out) = (Vec::new(), Vec::new());
-    for (offset, message) in shop.step(scenario.end_ms).into_iter().enumerate() {
-        let signal = signal_text(message.signal);
-        let task = ingest.get_mut(signal).expect("the defaults read every signal");
-        with_record(signal, offset, &message.headers, &message.payload, |record| {
-            task.on_record(record, &mut routed)
-        });
-        engine.take(routed.drain(..), &mut out);
-        if restart_every.is_some_and(|every| (offset + 1).is_multiple_of(every)) {
-            engine.restart().expect("a snapshot can be taken up");
+    let mut tasks = Tasks::new();
+    let mut out = Vec::new();
+    for (at, message) in messages(scenario).iter().enumerate() {
+        tasks.ingest(message);
+        tasks.engine.take(tasks.routed.drain(..), &mut out);
+        if restart_every.is_some_and(|every| (at + 1).is_multiple_of(every)) {
+            tasks.engine.restart().expect("a snapshot can be taken up");
         }
     }
-    assert!(
-        out.iter().all(|output| output.topic != OutputTopic::DeadLetter),
-        "the shop's telemetry is readable"
-    );
-    out
+    readable(out)
+}
+
+/// As [`play`], while the sources and stages run at their own pace. `pick` chooses who is next, given how many there are to choose
+/// from, the events before all others.
+///
+/// # Panics
+/// As [`play`].
+pub fn play_out_of_step(scenario: &Scenario, mut pick: impl FnMut(usize) -> usize) -> Vec<Output> {
+    let mut tasks = Tasks::new();
+    let mut out = Vec::new();
+    let mut sources: BTreeMap<&str, VecDeque<shop::Message>> = BTreeMap::new();
+    for message in messages(scenario) {
+        sources.entry(signal_text(message.signal)).or_default().push_back(message);
+    }
+    for message in sources.remove(signal_text(Signal::Events)).into_iter().flatten() {
+        tasks.ingest(&message);
+        tasks.engine.put(tasks.routed.drain(..), &mut out);
+    }
+    loop {
+        let places: Vec<_> = tasks.engine.places().collect();
+        sources.retain(|_, messages| !messages.is_empty());
+        if places.is_empty() && sources.is_empty() {
+            return readable(out);
+        }
+        let picked = pick(places.len() + sources.len());
+        match places.get(picked) {
+            Some(place) => tasks.engine.run(*place, &mut out),
+            None => {
+                let message = sources.values_mut().nth(picked - places.len()).and_then(VecDeque::pop_front);
+                tasks.ingest(&message.expect("picked among them"));
+                tasks.engine.put(tasks.routed.drain(..), &mut out);
+            }
+        }
+    }
 }
 
 /// All versions of all incidents among outputs.

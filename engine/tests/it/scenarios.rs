@@ -1,6 +1,7 @@
 //! Simulated scenarios through the tasks of the engine: the demo's promise, without Kafka.
 
-use foreshock::demo::{incidents, injected, judge, play};
+use foreshock::demo::{incidents, injected, judge, play, play_out_of_step};
+use model::{Output, OutputTopic};
 use shop::Scenario;
 
 const START_MS: i64 = 1_767_600_000_000;
@@ -24,5 +25,40 @@ fn a_restart_from_a_snapshot_makes_no_difference() {
     assert!(!incidents(&whole).is_empty(), "the first fault is in it");
     for restart_every in [97, 5000] {
         assert!(play(&scenario, Some(restart_every)) == whole, "restarted every {restart_every} records");
+    }
+}
+
+/// splitmix64
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[test]
+fn the_pace_of_sources_and_stages_makes_no_difference() {
+    let scenario = Scenario { end_ms: START_MS + 1_500_000, ..Scenario::from_seed(7, START_MS) };
+    let said = |outputs: &[Output]| {
+        let of = |topic| outputs.iter().filter(move |output| output.topic == topic).cloned();
+        let mut anomalies: Vec<Output> = of(OutputTopic::Anomalies).collect();
+        anomalies.sort_by(|a, b| a.payload.cmp(&b.payload));
+        let incidents: Vec<Output> = of(OutputTopic::Incidents).chain(of(OutputTopic::Alerts)).collect();
+        (anomalies, incidents)
+    };
+    let in_step = said(&play(&scenario, None));
+    assert!(!in_step.1.is_empty(), "the first fault is in it");
+    for seed in 1..4 {
+        let mut state = seed;
+        // The first or the last of them are preferred, so that others fall far behind.
+        let out = play_out_of_step(&scenario, |count| {
+            let dice = next(&mut state);
+            let (a, b) = ((dice % count as u64) as usize, ((dice >> 20) % count as u64) as usize);
+            if (dice >> 40) % 3 == seed % 3 { a.max(b) } else { a.min(b) }
+        });
+        let said = said(&out);
+        assert!(said.0 == in_step.0, "seed {seed}: {} anomalies, {} in step", said.0.len(), in_step.0.len());
+        assert!(said.1 == in_step.1, "seed {seed}: {} versions, {} in step", said.1.len(), in_step.1.len());
     }
 }

@@ -69,11 +69,6 @@ pub struct TraceEvidence {
 }
 
 impl TraceEvidence {
-    /// The end of the newest bucket in it.
-    pub fn time_ms(&self) -> Option<i64> {
-        self.buckets.iter().map(|(bucket, _)| bucket.saturating_add(1).saturating_mul(BUCKET_MS)).max()
-    }
-
     /// About what it takes in a record.
     pub fn size_bytes(&self) -> usize {
         let names: usize = self.names.iter().map(|name| 8 + name.len()).sum();

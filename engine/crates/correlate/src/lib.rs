@@ -19,7 +19,7 @@ pub mod template;
 pub mod traces;
 
 pub use collector::{CollectorLimits, EdgeCall, TraceCollector, TraceEvidence};
-pub use evidence::{Correlator, CorrelatorLimits};
+pub use evidence::{BUCKET_MS, Correlator, CorrelatorLimits};
 pub use graph::ServiceGraph;
 pub use grouping::{Grouper, GrouperSettings};
 pub use ranking::{Family, RANKERS, Ranker, Trigger};

@@ -106,7 +106,9 @@ impl<'a> View<'a> {
         let mut client_operations = BTreeMap::new();
         for (&operation, stats) in &before.operations {
             if stats.with_remote >= CLIENT_SHARE_MIN * stats.spans {
-                let usual = stats.callees.iter().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(a.0)));
+                let usual = stats.callees.iter().max_by(|a, b| {
+                    a.1.total_cmp(b.1).then_with(|| store.symbols.name(*b.0).cmp(store.symbols.name(*a.0)))
+                });
                 let total: f32 = stats.callees.values().sum();
                 let usual =
                     usual.filter(|(_, count)| **count >= USUAL_SHARE_MIN * total).map(|(callee, _)| *callee);
@@ -136,6 +138,13 @@ impl<'a> View<'a> {
     }
 }
 
+/// A sum that does not depend on the order, which symbols have from whoever was seen first.
+pub(crate) fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.iter().sum()
+}
+
 pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<RootCause> {
     let view = View::new(store, *trigger, now_ms);
     let mut causes: BTreeMap<Symbol, RootCause> = store
@@ -160,7 +169,10 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ro
                 continue;
             }
             let mut evidence = finding.evidence;
-            evidence.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.subject.cmp(&b.subject)));
+            evidence.sort_by(|a, b| {
+                let by_name = || (&a.subject, &a.summary).cmp(&(&b.subject, &b.summary));
+                b.score.total_cmp(&a.score).then_with(by_name)
+            });
             evidence.truncate(SHOWN);
             cause.evidence.extend(evidence);
         }

@@ -14,7 +14,7 @@ use crate::task::PartitionTask;
 use crate::trace::TraceTask;
 
 /// A partition of a topic between the stages.
-type Place = (OutputTopic, i32);
+pub type Place = (OutputTopic, i32);
 
 pub struct InProcess {
     router: Router,
@@ -22,6 +22,9 @@ pub struct InProcess {
     detectors: Vec<DetectorSettings>,
     sources: Vec<String>,
     tasks: BTreeMap<Place, Box<dyn PartitionTask>>,
+    /// What waits for each task, and how many were given before it.
+    queues: BTreeMap<Place, VecDeque<(u64, Output)>>,
+    given: u64,
     /// How many records each partition had.
     offsets: BTreeMap<Place, i64>,
 }
@@ -43,6 +46,8 @@ impl InProcess {
             detectors: detectors.to_vec(),
             sources: sources.to_vec(),
             tasks: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            given: 0,
             offsets: BTreeMap::new(),
         })
     }
@@ -53,30 +58,54 @@ impl InProcess {
 
     /// Takes what an ingest task gave. What leaves the engine goes to `out`, in the order in which it was said.
     pub fn take(&mut self, outputs: impl IntoIterator<Item = Output>, out: &mut Vec<Output>) {
-        let mut queue: VecDeque<Output> = outputs.into_iter().collect();
-        let mut given = Vec::new();
-        while let Some(output) = queue.pop_front() {
-            let Some(partition) = output.partition else {
-                out.push(output);
-                continue;
-            };
-            let place = (output.topic, partition);
-            let offset = self.offsets.entry(place).or_default();
-            let headers: Vec<(&str, &[u8])> =
-                output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-            let record = SourceRecord {
-                timestamp_ms: None,
-                topic: output.topic.as_str(),
-                partition,
-                offset: *offset,
-                key: Some(&output.key),
-                headers: &headers,
-                payload: &output.payload,
-            };
-            *offset += 1;
-            self.task(place).on_record(record, &mut given);
-            queue.extend(given.drain(..));
+        self.put(outputs, out);
+        while let Some(place) = self.oldest() {
+            self.run(place, out);
         }
+    }
+
+    /// As [`InProcess::take`], without going on: what is for a task waits for [`InProcess::run`].
+    pub fn put(&mut self, outputs: impl IntoIterator<Item = Output>, out: &mut Vec<Output>) {
+        for output in outputs {
+            match output.partition {
+                Some(partition) => {
+                    self.queues.entry((output.topic, partition)).or_default().push_back((self.given, output));
+                    self.given += 1;
+                }
+                None => out.push(output),
+            }
+        }
+    }
+
+    /// Where something waits.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(place, _)| *place)
+    }
+
+    fn oldest(&self) -> Option<Place> {
+        let first = |(place, queue): (&Place, &VecDeque<(u64, Output)>)| Some((queue.front()?.0, *place));
+        self.queues.iter().filter_map(first).min().map(|(_, place)| place)
+    }
+
+    /// Gives a task the next record that waits for it.
+    pub fn run(&mut self, place: Place, out: &mut Vec<Output>) {
+        let Some((_, output)) = self.queues.get_mut(&place).and_then(VecDeque::pop_front) else { return };
+        let offset = self.offsets.entry(place).or_default();
+        let headers: Vec<(&str, &[u8])> =
+            output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        let record = SourceRecord {
+            timestamp_ms: None,
+            topic: place.0.as_str(),
+            partition: place.1,
+            offset: *offset,
+            key: Some(&output.key),
+            headers: &headers,
+            payload: &output.payload,
+        };
+        *offset += 1;
+        let mut given = Vec::new();
+        self.task(place).on_record(record, &mut given);
+        self.put(given, out);
     }
 
     /// Throws all tasks away; new ones go on from their snapshots.

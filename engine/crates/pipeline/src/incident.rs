@@ -6,11 +6,12 @@ use correlate::{Correlator, CorrelatorLimits, Grouper};
 use model::{Alert, Anomaly, Incident, Output, SourceRecord, StateSection};
 
 use crate::alert::AlertStage;
+use crate::derive::step::AHEAD_MS;
 use crate::events;
 use crate::settings::AnalysisSettings;
 use crate::state::{self, InvalidState};
 use crate::task::{PartitionTask, TaskStatus};
-use crate::watermark::SourceWatermarks;
+use crate::watermark::{SourceWatermarks, steps};
 use crate::wire::{self, Finding, Incoming};
 
 const ORDER: &str = "order";
@@ -118,20 +119,40 @@ const OLD_MS: i64 = 120_000;
 /// About what findings that wait for their turn may take; beyond, the first of them are taken before it.
 const WAITING_BYTES_MAX: usize = 256 << 20;
 
+/// When it is the turn of a finding that waits: by time, then what it is and of what, then by arrival. Sources that run at their
+/// own pace come in any order.
+type Turn = (i64, u8, u128, u64);
+
+/// The order of findings of one time: first what is known, then what is judged by it.
+fn turn_of(finding: &Finding) -> (u8, u128) {
+    match finding {
+        Finding::Service(_) | Finding::Change(_) => (0, 0),
+        Finding::Traces(evidence) => (1, xxhash_rust::xxh3::xxh3_128(&state::encode(evidence))),
+        Finding::Point { service, metric, .. } => {
+            (2, xxhash_rust::xxh3::xxh3_128(format!("{service}\0{metric}").as_bytes()))
+        }
+        Finding::Normal { series, .. } => (3, series.0),
+        Finding::Anomaly(anomaly) => (4, anomaly.labels.id().0),
+    }
+}
+
 /// The task of a partition of `findings`.
 ///
 /// As long as the engine is there when things happen, findings are taken as they come: nobody is woken later because one source
 /// is slow. After an outage, though, the stages before run through hours in seconds, and what one has found may be far ahead of
-/// what another has; so findings that were old when they were written wait until event time has come to them, and are taken in its
-/// order. Both is told from the record alone, so a replay does the same.
+/// what another has; so findings that were old when they were written wait until all sources have come to them, and are taken in
+/// the order of event time, whatever order they came in. Both is told from the record alone, so a replay does the same.
 pub struct IncidentTask {
-    /// Findings come up to this much after the watermark has passed the time before them.
-    allowed_lateness_ms: i64,
+    /// So far is the watermark behind what is taken, be it because rows may be late or because findings wait.
+    behind_ms: i64,
     step_ms: i64,
     watermarks: SourceWatermarks,
+    /// All that waited up to this time was taken.
+    taken_ms: Option<i64>,
+    /// How far the stage has come.
+    advanced_ms: Option<i64>,
     stage: IncidentStage,
-    /// By time, then by arrival.
-    waiting: BTreeMap<(i64, u64), Finding>,
+    waiting: BTreeMap<Turn, Finding>,
     waiting_bytes: usize,
     arrivals: u64,
     conclusions: Vec<Conclusion>,
@@ -140,10 +161,13 @@ pub struct IncidentTask {
 impl IncidentTask {
     /// `sources` are the partitions that findings come from.
     pub fn new(settings: &AnalysisSettings, sources: &[String]) -> Self {
+        let (lateness_ms, step_ms) = (settings.allowed_lateness.ms(), settings.step.ms());
         Self {
-            allowed_lateness_ms: settings.allowed_lateness.ms(),
-            step_ms: settings.step.ms(),
+            behind_ms: lateness_ms.saturating_add(step_ms),
+            step_ms,
             watermarks: SourceWatermarks::expecting(sources),
+            taken_ms: None,
+            advanced_ms: None,
             stage: IncidentStage::default(),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
@@ -152,15 +176,14 @@ impl IncidentTask {
         }
     }
 
-    fn take(&mut self, finding: Finding, written_ms: Option<i64>) {
-        let reached_ms = self.watermarks.current_ms().unwrap_or(i64::MIN);
-        let due_ms = reached_ms.saturating_add(self.allowed_lateness_ms).saturating_add(self.step_ms);
-        let is_old =
-            |time_ms: i64| written_ms.is_none_or(|written_ms| written_ms.saturating_sub(time_ms) > OLD_MS);
-        match finding.time_ms() {
-            Some(time_ms) if time_ms > due_ms && is_old(time_ms) => {
+    fn take(&mut self, finding: Finding, known_ms: Option<i64>, written_ms: Option<i64>) {
+        match known_ms.or(finding.time_ms()) {
+            Some(time_ms)
+                if self.taken_ms.is_none_or(|taken_ms| time_ms > taken_ms) && is_old(time_ms, written_ms) =>
+            {
                 self.waiting_bytes += finding.size_bytes();
-                self.waiting.insert((time_ms, self.arrivals), finding);
+                let (class, of) = turn_of(&finding);
+                self.waiting.insert((time_ms, class, of, self.arrivals), finding);
                 self.arrivals += 1;
                 while self.waiting_bytes > WAITING_BYTES_MAX {
                     self.take_first(i64::MAX);
@@ -168,11 +191,6 @@ impl IncidentTask {
             }
             _ => self.stage.on_finding(finding, &mut self.conclusions),
         }
-    }
-
-    /// Takes what waited for this time.
-    fn release(&mut self, until_ms: i64) {
-        while self.take_first(until_ms) {}
     }
 
     /// Takes the first of those that wait, unless it is later.
@@ -186,13 +204,24 @@ impl IncidentTask {
         true
     }
 
-    fn advance(&mut self, watermark_ms: i64) {
-        // As they would have come: those that moved the watermark before it moves, those that wait for its next move after.
-        let reached_ms = watermark_ms.saturating_add(self.allowed_lateness_ms);
-        self.release(reached_ms);
-        self.stage.advance(watermark_ms, &mut self.conclusions);
-        self.release(reached_ms.saturating_add(self.step_ms));
+    /// All sources have come to `watermark_ms`. Findings that come when they are found are that far ahead of it; those that waited
+    /// until now are taken as if they were.
+    fn advance(&mut self, watermark_ms: i64, written_ms: Option<i64>) {
+        let is_old = is_old(watermark_ms, written_ms);
+        let behind_ms = if is_old { self.behind_ms } else { 0 };
+        let reached_ms = watermark_ms.saturating_sub(behind_ms);
+        for step_ms in steps(self.advanced_ms, reached_ms, self.step_ms, AHEAD_MS) {
+            while self.take_first(step_ms.saturating_add(self.behind_ms - self.step_ms)) {}
+            self.stage.advance(step_ms, &mut self.conclusions);
+            while self.take_first(step_ms.saturating_add(self.behind_ms)) {}
+        }
+        self.advanced_ms = self.advanced_ms.max(Some(reached_ms));
+        self.taken_ms = self.taken_ms.max(Some(reached_ms.saturating_add(self.behind_ms)));
     }
+}
+
+fn is_old(time_ms: i64, written_ms: Option<i64>) -> bool {
+    written_ms.is_none_or(|written_ms| written_ms.saturating_sub(time_ms) > OLD_MS)
 }
 
 impl PartitionTask for IncidentTask {
@@ -206,12 +235,12 @@ impl PartitionTask for IncidentTask {
             Err(reason) => return out.push(codec::dead_letter::unreadable(record, &reason)),
         };
         for finding in findings.findings {
-            self.take(finding, record.timestamp_ms);
+            self.take(finding, findings.known_ms, record.timestamp_ms);
         }
         if let Some(watermark_ms) =
             findings.watermark.and_then(|watermark| self.watermarks.observe(&watermark, record.timestamp_ms))
         {
-            self.advance(watermark_ms);
+            self.advance(watermark_ms, record.timestamp_ms);
         }
         out.extend(self.conclusions.drain(..).map(|conclusion| events::output(&conclusion)));
     }
@@ -222,14 +251,16 @@ impl PartitionTask for IncidentTask {
 
     fn snapshot(&self) -> Vec<StateSection> {
         let mut sections = self.stage.snapshot();
-        let bytes = state::encode(&(&self.watermarks, &self.waiting, self.arrivals));
+        let order = (&self.watermarks, self.taken_ms, self.advanced_ms, &self.waiting, self.arrivals);
+        let bytes = state::encode(&order);
         sections.push(StateSection { name: ORDER.to_owned(), bytes });
         sections
     }
 
     fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
         let watermarks;
-        (watermarks, self.waiting, self.arrivals) = state::section(sections, ORDER)?;
+        (watermarks, self.taken_ms, self.advanced_ms, self.waiting, self.arrivals) =
+            state::section(sections, ORDER)?;
         self.watermarks.restore(watermarks);
         self.waiting_bytes = self.waiting.values().map(Finding::size_bytes).sum();
         self.stage.restore(sections)?;

@@ -156,7 +156,7 @@ impl IngestTask {
             })
         };
         let findings = batch.rows().map(change).collect();
-        wire::findings(&self.router, Findings { findings, watermark: None }, out);
+        wire::findings(&self.router, Findings { findings, known_ms: None, watermark: None }, out);
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::derive::counter::delta_rate;
 use crate::derive::histogram::{HistogramPoint, QUANTILES};
-use crate::derive::step::{StepLimits, StepValue};
+use crate::derive::step::{AHEAD_MS, StepLimits, StepValue};
 use crate::derive::{CounterState, HistogramState, StepAggregates};
 use crate::detect::{Detect, InvalidDetector, metric_of};
 use crate::events;
@@ -24,7 +24,7 @@ use crate::routing::{Router, names};
 use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::state::{self, InvalidState};
 use crate::task::{PartitionTask, TaskStatus};
-use crate::watermark::SourceWatermarks;
+use crate::watermark::{SourceWatermarks, steps};
 use crate::wire::{self, Finding, Findings, Incoming, SourceWatermark};
 
 const DERIVE: &str = "derive";
@@ -315,6 +315,9 @@ pub struct SeriesTask {
     watermarks: SourceWatermarks,
     /// What the calls come from: partitions of `spans`.
     call_watermarks: SourceWatermarks,
+    /// How far all series have come, as was told.
+    told_ms: Option<i64>,
+    step_ms: i64,
     /// Names of partitions of `spans` begin with this.
     spans_prefix: String,
     stage: SeriesStage,
@@ -336,39 +339,59 @@ impl SeriesTask {
             router,
             watermarks: SourceWatermarks::expecting(sources),
             call_watermarks: SourceWatermarks::expecting(&call_sources),
+            told_ms: None,
+            step_ms: stage.settings.step.ms(),
             spans_prefix: format!("{spans_topic}/"),
             stage,
         }
     }
 
-    /// Tells how far the series have come, if they have.
     fn on_watermark(
         &mut self,
         watermark: &SourceWatermark,
         written_ms: Option<i64>,
         findings: &mut Vec<Finding>,
-    ) -> Option<i64> {
-        if watermark.source.starts_with(&self.spans_prefix) {
-            if let Some(watermark_ms) = self.call_watermarks.observe(watermark, written_ms) {
-                self.stage.close_calls(watermark_ms, findings);
+        out: &mut Vec<Output>,
+    ) {
+        if !watermark.source.starts_with(&self.spans_prefix) {
+            if let Some(watermark_ms) = self.watermarks.observe(watermark, written_ms) {
+                self.stage.advance(watermark_ms, findings);
             }
-            return None;
+            return;
         }
-        let watermark_ms = self.watermarks.observe(watermark, written_ms)?;
-        self.stage.advance(watermark_ms, findings);
-        Some(watermark_ms)
+        let before_ms = self.call_watermarks.current_ms();
+        if let Some(watermark_ms) = self.call_watermarks.observe(watermark, written_ms) {
+            for known_ms in steps(before_ms, watermark_ms, self.step_ms, AHEAD_MS) {
+                self.stage.close_calls(known_ms, findings);
+                self.say(std::mem::take(findings), Some(known_ms), None, out);
+            }
+        }
+    }
+
+    fn say(
+        &self,
+        findings: Vec<Finding>,
+        known_ms: Option<i64>,
+        watermark: Option<SourceWatermark>,
+        out: &mut Vec<Output>,
+    ) {
+        for finding in &findings {
+            if let Finding::Anomaly(anomaly) = finding {
+                out.push(events::output(&Conclusion::Anomaly(anomaly.clone())));
+            }
+        }
+        wire::findings(&self.router, Findings { findings, known_ms, watermark }, out);
     }
 }
 
 impl PartitionTask for SeriesTask {
     fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>) {
         let mut findings = Vec::new();
-        let mut moved = None;
         match wire::read(record) {
             Ok(Incoming::Telemetry(telemetry)) => self.stage.on_telemetry(&telemetry, &mut findings),
             Ok(Incoming::Calls(calls)) => calls.iter().for_each(|call| self.stage.on_call(call)),
             Ok(Incoming::Watermark(watermark)) => {
-                moved = self.on_watermark(&watermark, record.timestamp_ms, &mut findings)
+                self.on_watermark(&watermark, record.timestamp_ms, &mut findings, out);
             }
             Ok(Incoming::Findings(_)) => {
                 let reason = "this kind of record does not belong here";
@@ -376,16 +399,13 @@ impl PartitionTask for SeriesTask {
             }
             Err(reason) => return out.push(codec::dead_letter::unreadable(record, &reason)),
         }
-        if findings.is_empty() && moved.is_none() {
-            return;
-        }
-        for finding in &findings {
-            if let Finding::Anomaly(anomaly) = finding {
-                out.push(events::output(&Conclusion::Anomaly(anomaly.clone())));
-            }
-        }
-        let watermark = moved.map(|ms| SourceWatermark { source: self.name.clone(), watermark_ms: Some(ms) });
-        wire::findings(&self.router, Findings { findings, watermark }, out);
+        // All was said of what lies before both, that of the calls too.
+        let reached_ms = self.watermarks.current_ms().min(self.call_watermarks.current_ms());
+        let is_news = reached_ms > self.told_ms;
+        self.told_ms = self.told_ms.max(reached_ms);
+        let watermark =
+            is_news.then(|| SourceWatermark { source: self.name.clone(), watermark_ms: reached_ms });
+        self.say(findings, None, watermark, out);
     }
 
     fn status(&self) -> TaskStatus {
@@ -394,13 +414,14 @@ impl PartitionTask for SeriesTask {
 
     fn snapshot(&self) -> Vec<StateSection> {
         let mut sections = self.stage.snapshot();
-        let bytes = state::encode(&(&self.watermarks, &self.call_watermarks));
+        let bytes = state::encode(&(&self.watermarks, &self.call_watermarks, self.told_ms));
         sections.push(StateSection { name: WATERMARKS.to_owned(), bytes });
         sections
     }
 
     fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
-        let (watermarks, call_watermarks) = state::section(sections, WATERMARKS)?;
+        let (watermarks, call_watermarks);
+        (watermarks, call_watermarks, self.told_ms) = state::section(sections, WATERMARKS)?;
         self.watermarks.restore(watermarks);
         self.call_watermarks.restore(call_watermarks);
         self.stage.restore(sections)

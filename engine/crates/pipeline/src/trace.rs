@@ -1,12 +1,13 @@
 //! The task of a partition of `spans`: traces in, calls and evidence out.
 
-use correlate::TraceCollector;
+use correlate::{BUCKET_MS, TraceCollector};
 use model::{Output, OutputTopic, SourceRecord, StateSection, Telemetry};
 
+use crate::derive::step::AHEAD_MS;
 use crate::routing::Router;
 use crate::state::{self, InvalidState};
 use crate::task::{PartitionTask, TaskStatus};
-use crate::watermark::SourceWatermarks;
+use crate::watermark::{SourceWatermarks, steps};
 use crate::wire::{self, Finding, Findings, Incoming, SourceWatermark};
 
 const TRACES: &str = "traces";
@@ -30,13 +31,18 @@ impl TraceTask {
         }
     }
 
-    fn advance(&mut self, watermark_ms: i64, out: &mut Vec<Output>) {
-        self.collector.advance(watermark_ms);
+    fn advance(&mut self, before_ms: Option<i64>, watermark_ms: i64, out: &mut Vec<Output>) {
+        for watermark_ms in steps(before_ms, watermark_ms, BUCKET_MS, AHEAD_MS) {
+            self.collector.advance(watermark_ms);
+            let findings = self.collector.take_evidence().into_iter().map(Finding::Traces).collect();
+            let known_ms = Some(watermark_ms);
+            wire::findings(&self.router, Findings { findings, known_ms, watermark: None }, out);
+        }
         wire::calls(&self.router, self.collector.take_edge_calls(), out);
         let watermark = SourceWatermark { source: self.name.clone(), watermark_ms: Some(watermark_ms) };
         wire::broadcast(OutputTopic::Samples, &self.router, &watermark, out);
-        let findings = self.collector.take_evidence().into_iter().map(Finding::Traces).collect();
-        wire::findings(&self.router, Findings { findings, watermark: Some(watermark) }, out);
+        let told = Findings { findings: Vec::new(), known_ms: None, watermark: Some(watermark) };
+        wire::findings(&self.router, told, out);
     }
 }
 
@@ -50,8 +56,9 @@ impl PartitionTask for TraceTask {
                 batch.rows().for_each(|log| self.collector.observe_log(&log));
             }
             Ok(Incoming::Watermark(watermark)) => {
+                let before_ms = self.watermarks.current_ms();
                 if let Some(watermark_ms) = self.watermarks.observe(&watermark, record.timestamp_ms) {
-                    self.advance(watermark_ms, out);
+                    self.advance(before_ms, watermark_ms, out);
                 }
             }
             Ok(_) => {

@@ -55,6 +55,23 @@ impl Watermark {
     }
 }
 
+/// The ends of the steps that the watermark has passed on its way: whether it came in one move or in many makes no difference
+/// to who goes through them. At most those of the last `span_ms`.
+pub fn steps(
+    before_ms: Option<i64>,
+    watermark_ms: i64,
+    step_ms: i64,
+    span_ms: i64,
+) -> impl Iterator<Item = i64> {
+    let is_news = before_ms.is_none_or(|before_ms| watermark_ms > before_ms);
+    let oldest_ms = watermark_ms.saturating_sub(span_ms);
+    let before_ms = before_ms.map_or(oldest_ms, |before_ms| before_ms.max(oldest_ms));
+    let first = before_ms.div_euclid(step_ms).saturating_add(1);
+    let last = watermark_ms.div_euclid(step_ms);
+    let inner = (first..=last).map(move |step| step * step_ms).filter(move |ms| *ms < watermark_ms);
+    inner.chain(is_news.then_some(watermark_ms))
+}
+
 /// A source that has told nothing for so long, by the times at which records were written, is not waited for: it may be gone for
 /// good. One that is there tells more often, be it that it is idle.
 pub const GONE_MS: i64 = 120_000;
@@ -328,6 +345,19 @@ mod tests {
         }
         assert_eq!(at("a", 99_000, 2 * GONE_MS + 2), None);
         assert_eq!(at("a", 99_000, 2 * GONE_MS + 3), Some(99_000), "b has told nothing since");
+    }
+
+    #[test]
+    fn every_step_on_the_way_is_passed() {
+        let all = |before_ms, watermark_ms| steps(before_ms, watermark_ms, 10, 40).collect::<Vec<_>>();
+        assert_eq!(all(Some(100), 110), [110]);
+        assert_eq!(all(Some(100), 130), [110, 120, 130]);
+        assert_eq!(all(Some(95), 115), [100, 110, 115]);
+        assert_eq!(all(Some(0), 1000), [970, 980, 990, 1000]);
+        assert_eq!(all(None, 30), [0, 10, 20, 30]);
+        assert_eq!(all(None, i64::MIN), [i64::MIN]);
+        assert_eq!(all(Some(30), 30), [0; 0]);
+        assert_eq!(all(Some(i64::MIN), i64::MAX).len(), 5);
     }
 
     #[test]

@@ -65,13 +65,12 @@ impl Finding {
         }
     }
 
-    /// The event time at which it belongs in the order of all findings; none if it may come at any time.
+    /// The event time that it is about; none if its place in the order of all findings is no matter.
     pub fn time_ms(&self) -> Option<i64> {
         match self {
             Self::Point { time_ms, .. } | Self::Normal { time_ms, .. } => Some(*time_ms),
             Self::Anomaly(anomaly) => Some(anomaly.time_ms),
-            Self::Traces(evidence) => evidence.time_ms(),
-            Self::Service(_) | Self::Change(_) => None,
+            Self::Service(_) | Self::Change(_) | Self::Traces(_) => None,
         }
     }
 }
@@ -80,6 +79,8 @@ impl Finding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
     pub findings: Vec<Finding>,
+    /// The event time at which they became known, if that is later than what they are about: nothing before it waits for them.
+    pub known_ms: Option<i64>,
     pub watermark: Option<SourceWatermark>,
 }
 
@@ -144,7 +145,7 @@ pub fn calls(router: &Router, calls: Vec<EdgeCall>, out: &mut Vec<Output>) {
 
 /// Findings in their order; the watermark comes with the last of them.
 pub fn findings(router: &Router, findings: Findings, out: &mut Vec<Output>) {
-    let Findings { findings, watermark } = findings;
+    let Findings { findings, known_ms, watermark } = findings;
     let mut parts = in_parts(findings, Finding::size_bytes);
     if parts.is_empty() && watermark.is_some() {
         parts.push(Vec::new());
@@ -152,7 +153,7 @@ pub fn findings(router: &Router, findings: Findings, out: &mut Vec<Output>) {
     let count = parts.len();
     out.extend(parts.into_iter().enumerate().map(|(i, findings)| {
         let watermark = watermark.clone().filter(|_| i + 1 == count);
-        let payload = state::encode(&Findings { findings, watermark });
+        let payload = state::encode(&Findings { findings, known_ms, watermark });
         output(OutputTopic::Findings, router.findings(), router.tenant(), FINDINGS, payload)
     }));
 }
@@ -197,16 +198,24 @@ mod tests {
         let watermark = SourceWatermark { source: "samples/0".to_owned(), watermark_ms: Some(7) };
         let router = Router::new("acme", Partitions::ONE);
         let mut out = Vec::new();
-        findings(&router, Findings { findings: all.clone(), watermark: Some(watermark.clone()) }, &mut out);
+        findings(
+            &router,
+            Findings { findings: all.clone(), known_ms: None, watermark: Some(watermark.clone()) },
+            &mut out,
+        );
         assert!(out.len() > 1 && out.iter().all(|output| output.payload.len() <= RECORD_BYTES));
         let read: Vec<Findings> = out.iter().map(|output| state::decode(&output.payload).unwrap()).collect();
         assert_eq!(read.iter().filter_map(|part| part.watermark.as_ref()).collect::<Vec<_>>(), [&watermark]);
         assert_eq!(read.last().unwrap().watermark, Some(watermark.clone()));
         assert!(read.into_iter().flat_map(|part| part.findings).eq(all));
         out.clear();
-        findings(&router, Findings { findings: vec![], watermark: Some(watermark) }, &mut out);
+        findings(
+            &router,
+            Findings { findings: vec![], known_ms: None, watermark: Some(watermark) },
+            &mut out,
+        );
         assert_eq!(out.len(), 1);
-        findings(&router, Findings { findings: vec![], watermark: None }, &mut out);
+        findings(&router, Findings { findings: vec![], known_ms: None, watermark: None }, &mut out);
         assert_eq!(out.len(), 1, "nothing to say is not said");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use model::Evidence;
 
-use super::{Finding, Findings, View};
+use super::{Finding, Findings, View, sum};
 use crate::sketch::Sketch;
 use crate::statistics::GAP_OFFSET_US;
 use crate::symbols::Symbol;
@@ -62,7 +62,7 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
             edges.push((caller, callee, strength, usual_ms, now_ms));
         }
     }
-    let total: f64 = edges.iter().map(|edge| edge.2).sum();
+    let total = sum(edges.iter().map(|edge| edge.2));
     let mut findings = Findings::new();
     if total <= 0.0 {
         return findings;
@@ -73,13 +73,13 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
         touching.entry(callee).or_default().0.push(strength);
     }
     let mean = |values: &[f64]| {
-        if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+        if values.is_empty() { 0.0 } else { sum(values.iter().copied()) / values.len() as f64 }
     };
     for (&service, (incoming, outgoing)) in &touching {
         let all: Vec<f64> = incoming.iter().chain(outgoing).copied().collect();
         let outgoing_mean = if outgoing.len() >= 2 { mean(outgoing) } else { 0.0 };
         let precision = mean(incoming).max(outgoing_mean).max(mean(&all));
-        let coverage = all.iter().sum::<f64>() / total;
+        let coverage = sum(all.iter().copied()) / total;
         findings.insert(service, Finding { strength: precision * coverage.sqrt(), evidence: Vec::new() });
     }
     for &(caller, callee, strength, usual_ms, now_ms) in edges.iter().filter(|edge| edge.2 > 0.0) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use model::Evidence;
 
 use super::structure::log_likelihood_ratio;
-use super::{Family, Finding, Findings, MetricRole, View, pair_means, role_of, spread};
+use super::{Family, Finding, Findings, MetricRole, View, pair_means, role_of, spread, sum};
 use crate::symbols::Symbol;
 
 const BEFORE_MIN: usize = 3;
@@ -99,10 +99,10 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
         }
         for (&service, impact) in &impacts {
             let callees = view.store.given_edges.range((service, Symbol::MIN)..=(service, Symbol::MAX));
-            let explained: f64 = callees
+            let explained = callees
                 .filter_map(|(_, callee)| impacts.get(callee).filter(|_| *callee != service))
-                .map(|callee| callee.amount.min(impact.amount))
-                .sum();
+                .map(|callee| callee.amount.min(impact.amount));
+            let explained = sum(explained);
             let exclusive = (impact.amount - explained).max(0.0) + OWN_SHARE * impact.amount;
             let strength = factor * exclusive / scale;
             let (usual, level, amount) = (impact.usual, impact.level, impact.amount);

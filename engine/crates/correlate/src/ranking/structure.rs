@@ -106,6 +106,8 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
     for (service, changed) in own {
         add(findings.entry(service).or_default(), changed, 1.0);
     }
+    let mut calls: Vec<_> = calls.into_iter().collect();
+    calls.sort_by_key(|((caller, callee), _)| (view.name(*caller), view.name(*callee)));
     for ((caller, callee), changed) in calls {
         let copies =
             changed.iter().map(|c| Changed { ratio: c.ratio, evidence: c.evidence.clone() }).collect();

@@ -43,7 +43,7 @@ struct Key {
     silent_steps: u32,
     /// By index of the step; few, since steps close as the watermark goes on.
     open: BTreeMap<i64, Bucket>,
-    /// The last closed steps, oldest first, without the newest.
+    /// The last closed steps, oldest first, without the newest; none before its first event and after it was forgotten.
     closed: VecDeque<Bucket>,
 }
 
@@ -187,17 +187,25 @@ impl StepAggregates {
         }
         for index in first..until {
             let time_ms = (index + 1) * self.step_ms;
+            let silent_steps = self.limits.silent_steps;
             for ((kind, labels), key) in &mut self.keys {
-                let bucket = key.open.remove(&index).unwrap_or_default();
+                let bucket = match key.open.remove(&index) {
+                    Some(bucket) => bucket,
+                    // It begins later: how far ahead its first event came must not be seen.
+                    None if key.closed.is_empty() => continue,
+                    None => Bucket::default(),
+                };
                 key.silent_steps = if bucket.count > 0 { 0 } else { key.silent_steps + 1 };
                 key.closed.push_back(bucket);
                 emit(*kind, labels, &key.closed, time_ms, self.step_ms, out);
                 if key.closed.len() == WINDOW_STEPS {
                     key.closed.pop_front();
                 }
+                if key.silent_steps > silent_steps {
+                    key.closed.clear();
+                }
             }
-            let silent_steps = self.limits.silent_steps;
-            self.keys.retain(|_, key| key.silent_steps <= silent_steps || !key.open.is_empty());
+            self.keys.retain(|_, key| !key.closed.is_empty() || !key.open.is_empty());
             if self.keys.is_empty() {
                 break;
             }
@@ -299,6 +307,24 @@ mod tests {
             "the step of the line, seven silent ones and the one that is one too many"
         );
         assert_eq!((rates[0], rates[1], rates[6], rates[8]), (1.0, 0.5, 0.0, 0.0));
+    }
+
+    #[test]
+    fn a_key_begins_with_its_first_event_however_far_ahead_that_came() {
+        let mut steps = StepAggregates::new(10_000, StepLimits { silent_steps: 7, ..StepLimits::default() });
+        steps.log(&labels(), 0);
+        steps.log(&labels(), 300_000);
+        let other = Labels::new([("service.name", "other")]);
+        steps.log(&other, 100_000);
+        let mut out = Vec::new();
+        steps.close(310_000, &mut out);
+        let times_ms = |labels: &Labels| -> Vec<i64> {
+            let labels = labels.with("__name__", "logs.rate");
+            out.iter().filter(|value| value.labels == labels).map(|value| value.time_ms).collect()
+        };
+        assert_eq!(times_ms(&other).first(), Some(&110_000));
+        let times_ms = times_ms(&labels());
+        assert_eq!(times_ms[8..], [90_000, 310_000], "forgotten after seven silent steps, and begun anew");
     }
 
     #[test]

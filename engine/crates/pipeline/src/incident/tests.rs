@@ -39,7 +39,7 @@ fn found(source: usize) -> Vec<Findings> {
             findings.push(anomaly(metric, time_ms));
         }
         let watermark = SourceWatermark { source: metric.to_owned(), watermark_ms: Some(time_ms - STEP_MS) };
-        Findings { findings, watermark: Some(watermark) }
+        Findings { findings, known_ms: None, watermark: Some(watermark) }
     };
     (0..55).map(step).collect()
 }
