@@ -190,8 +190,8 @@ pub struct Dropped {
     pub no_value: u64,
     /// There is no time.
     pub no_time: u64,
-    /// A required part is missing or contradicts another: buckets without bounds, a span without ids, a sum or
-    /// histogram without temporality.
+    /// A required part is missing, contradicts another or makes no sense: buckets without bounds, a span without ids or
+    /// with an end in a later century, a sum or histogram without temporality.
     pub malformed: u64,
 }
 

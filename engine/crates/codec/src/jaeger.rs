@@ -2,17 +2,20 @@
 //!
 //! The parent is the first reference to the span's own trace, a child of it before one that follows from it. The kind is
 //! the tag `span.kind`; a span has failed if the tag `error` is true or `otel.status_code` is `ERROR`.
+//!
+//! A span without ids, or one that ends after 2262, is malformed; one without a start has no time; one that ends before it
+//! starts lasts 0.
 
 use model::{SourceRecord, SpanBatchBuilder, SpanRow, Telemetry};
 
 use crate::decoder::Budget;
 use crate::otlp::{UNKNOWN_SERVICE, span_id, trace_id};
 use crate::wire::{Fields, Message, WireError};
-use crate::{Decoder, Dropped, Limits, Rejected};
+use crate::{Decoder, Dropped, Limits, Rejected, time};
 
 const MESSAGE: &str = "Jaeger span";
 
-/// Reads [Jaeger's spans](self). A span without ids is malformed, one without a start has no time.
+/// Reads [Jaeger's spans](self).
 pub struct SpansDecoder {
     limits: Limits,
     dropped: Dropped,
@@ -36,10 +39,15 @@ impl Decoder for SpansDecoder {
             self.dropped.malformed += 1;
             return Ok(());
         };
-        let Some(start_us) = span.start_us.filter(|start| *start > 0) else {
+        let (start_us, duration_us) = (span.start_us, span.duration_us.max(0));
+        if start_us <= 0 {
             self.dropped.no_time += 1;
             return Ok(());
-        };
+        }
+        if !time::is_span(start_us, duration_us) {
+            self.dropped.malformed += 1;
+            return Ok(());
+        }
         let service = match (span.namespace, span.service) {
             (_, "") => UNKNOWN_SERVICE.to_owned(),
             ("", service) => service.to_owned(),
@@ -48,7 +56,7 @@ impl Decoder for SpansDecoder {
         let mut spans = SpanBatchBuilder::default();
         spans.push(&SpanRow {
             start_us,
-            duration_us: span.duration_us.unwrap_or(0).max(0),
+            duration_us,
             trace_id,
             span_id: own_id,
             parent: span.parent,
@@ -73,8 +81,8 @@ struct Span<'a> {
     span_id: &'a [u8],
     operation: &'a str,
     parent: Option<u64>,
-    start_us: Option<i64>,
-    duration_us: Option<i64>,
+    start_us: i64,
+    duration_us: i64,
     kind: u8,
     error: bool,
     service: &'a str,
@@ -188,9 +196,9 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// Of a `google.protobuf.Timestamp` or `Duration`. None if it is absent or out of range.
-fn microseconds(message: &Message<'_>) -> Result<Option<i64>, WireError> {
-    let (mut seconds, mut nanoseconds) = (0, 0);
+/// Of a `google.protobuf.Timestamp` or `Duration`: 0 if it is absent, the nearest that there are if they do not fit.
+fn microseconds(message: &Message<'_>) -> Result<i64, WireError> {
+    let (mut seconds, mut nanoseconds) = (0i64, 0i32);
     for field in message.fields() {
         let field = field?;
         match field.number {
@@ -199,5 +207,5 @@ fn microseconds(message: &Message<'_>) -> Result<Option<i64>, WireError> {
             _ => {}
         }
     }
-    Ok(seconds.checked_mul(1_000_000).and_then(|us: i64| us.checked_add(i64::from(nanoseconds / 1000))))
+    Ok(seconds.saturating_mul(1_000_000).saturating_add(i64::from(nanoseconds / 1000)))
 }

@@ -20,6 +20,14 @@ pub(crate) fn of_number(number: f64) -> Option<i64> {
 /// The largest number of nanoseconds that is a time.
 const MAX_NS: f64 = i64::MAX as f64;
 
+/// The last microsecond whose nanoseconds a signed number holds, in 2262.
+const SPAN_END_MAX_US: i64 = i64::MAX / 1_000;
+
+/// Whether a span with a start after the epoch also ends at a time that makes sense. Sums of such times do not overflow.
+pub(crate) fn is_span(start_us: i64, duration_us: i64) -> bool {
+    start_us.checked_add(duration_us).is_some_and(|end_us| end_us <= SPAN_END_MAX_US)
+}
+
 /// A number as [`of_number`] reads it, or a date with a time: RFC 3339, or the like with a blank for the `T`, a comma
 /// before the fraction, an offset without colon, or no offset, which then is UTC.
 pub(crate) fn of_text(text: &str) -> Option<i64> {

@@ -1,8 +1,8 @@
 //! Zipkin's spans as JSON, version 2: an array of spans, or one.
 //!
 //! A trace id of 64 bits becomes the lower half of one of 128. A span has failed if it has the tag `error` (unless that
-//! says `false`), or `otel.status_code` is `ERROR`. A span without ids is malformed, one without `timestamp` has no time.
-//! The half of a shared span is a span of its own, as it lies in another service.
+//! says `false`), or `otel.status_code` is `ERROR`. A span without ids, or one that ends after 2262, is malformed; one
+//! without `timestamp` has no time. The half of a shared span is a span of its own, as it lies in another service.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use model::{SpanBatchBuilder, SpanRow};
 use crate::json::object::{self, Object};
 use crate::json::{JsonFormat, Rows};
 use crate::otlp::UNKNOWN_SERVICE;
-use crate::{Rejected, hex};
+use crate::{Rejected, hex, time};
 
 pub(crate) struct Zipkin;
 
@@ -27,15 +27,21 @@ impl JsonFormat for Zipkin {
             rows.dropped.malformed += 1;
             return Ok(());
         };
+        // What is too large for a number of that size becomes the largest, which no span has.
         let microseconds =
-            |name: &str| span.get(name).and_then(object::number).filter(|number| *number > 0.0);
-        let Some(start_us) = microseconds("timestamp") else {
+            |name: &str| span.get(name).and_then(object::number).map_or(0, |us| us.max(0.0) as i64);
+        let (start_us, duration_us) = (microseconds("timestamp"), microseconds("duration"));
+        if start_us == 0 {
             rows.dropped.no_time += 1;
             return Ok(());
-        };
+        }
+        if !time::is_span(start_us, duration_us) {
+            rows.dropped.malformed += 1;
+            return Ok(());
+        }
         rows.batch.push(&SpanRow {
-            start_us: start_us as i64,
-            duration_us: microseconds("duration").unwrap_or(0.0) as i64,
+            start_us,
+            duration_us,
             trace_id,
             span_id,
             parent: hex::id(&text("parentId")).and_then(|id| u64::try_from(id).ok()),

@@ -272,7 +272,7 @@ impl TraceCollector {
         self.edge_calls.push(EdgeCall {
             caller: self.symbols.name(caller).to_owned(),
             callee: self.symbols.name(span.service).to_owned(),
-            end_ms: (span.start_us + span.duration_us).div_euclid(1000),
+            end_ms: span.end_us().div_euclid(1000),
             duration_us: span.duration_us,
             error: span.error,
         });
@@ -369,6 +369,19 @@ mod tests {
         let operations = correlator.recent.values().flat_map(|stats| stats.operations.values());
         assert_eq!(operations.map(|stats| stats.spans).sum::<f32>(), 5_000.0);
         assert!(collector.take_evidence().is_empty());
+    }
+
+    #[test]
+    fn calls_that_never_end_do_not_overflow() {
+        let mut collector = TraceCollector::default();
+        let (start_us, duration_us, trace_id, span_id, parent) = (10, i64::MAX, 1, 2, None);
+        let (service, operation, kind, error) = ("web", "page", 0, false);
+        let page =
+            SpanRow { start_us, duration_us, trace_id, span_id, parent, service, operation, kind, error };
+        collector.observe_span(&page);
+        collector.observe_span(&SpanRow { span_id: 3, parent: Some(2), service: "cart", ..page });
+        collector.advance(i64::MAX);
+        assert_eq!(collector.take_edge_calls()[0].end_ms, i64::MAX / 1_000);
     }
 
     #[test]

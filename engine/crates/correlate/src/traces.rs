@@ -23,6 +23,12 @@ pub struct Span {
     pub error: bool,
 }
 
+impl Span {
+    pub fn end_us(&self) -> i64 {
+        self.start_us.saturating_add(self.duration_us)
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SpanLog {
     pub time_us: i64,
@@ -68,12 +74,12 @@ impl Trace {
     /// Duration of span `i` that none of its children covers, in µs.
     pub fn self_us(&self, i: usize, children: &[usize]) -> i64 {
         let span = &self.spans[i];
-        let (start, end) = (span.start_us, span.start_us + span.duration_us);
+        let (start, end) = (span.start_us, span.end_us());
         let (mut covered, mut reached) = (0, start);
         for &child in children {
             let child = &self.spans[child];
             let from = child.start_us.clamp(reached, end.max(reached));
-            let to = (child.start_us + child.duration_us).clamp(from, end.max(from));
+            let to = child.end_us().clamp(from, end.max(from));
             covered += to - from;
             reached = reached.max(to);
         }
@@ -104,7 +110,7 @@ impl Assembler {
 
     /// Takes a span in; returns a trace that had to make room.
     pub fn span(&mut self, trace_id: u128, span: Span) -> Option<Trace> {
-        let end_ms = (span.start_us + span.duration_us).div_euclid(1000);
+        let end_ms = span.end_us().div_euclid(1000);
         let trace = self.open.entry(trace_id).or_default();
         if trace.spans.len() >= SPANS_MAX {
             self.dropped_spans += 1;
@@ -181,6 +187,23 @@ mod tests {
         let (parents, children) = traces[0].links();
         assert_eq!(parents, [None, Some(0), Some(0), Some(0)]);
         assert_eq!(traces[0].self_us(0, &children[0]), 100 - 40 - 10);
+    }
+
+    #[test]
+    fn times_at_the_end_of_their_range_do_not_overflow() {
+        let mut assembler = Assembler::new(10);
+        for part in
+            [span(1, None, 10, i64::MAX), span(2, Some(1), 20, i64::MAX), span(3, Some(1), i64::MAX, 1)]
+        {
+            assert!(assembler.span(7, part).is_none());
+        }
+        let traces = assembler.complete(i64::MAX);
+        let (_, children) = traces[0].links();
+        assert_eq!(
+            traces[0].self_us(0, &children[0]),
+            20,
+            "the ten before its child, and ten behind the range"
+        );
     }
 
     #[test]

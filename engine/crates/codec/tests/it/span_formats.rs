@@ -39,6 +39,35 @@ fn zipkin() {
     assert!(reason(ZIPKIN, "[{").starts_with("no JSON: EOF while parsing"));
 }
 
+#[test]
+fn zipkin_times_that_make_no_sense() {
+    for times in [
+        r#""timestamp": 1e300"#,
+        r#""timestamp": "inf""#,
+        r#""timestamp": 9223372036854775807"#,
+        r#""timestamp": 1556604172355737, "duration": 1e19"#,
+        r#""timestamp": 1556604172355737, "duration": 9223372036854775807"#,
+        r#""timestamp": 9223372036854775, "duration": 1"#,
+    ] {
+        let payload = format!(r#"{{"traceId": "1", "id": "2", {times}}}"#);
+        assert_eq!(
+            rows(ZIPKIN, payload),
+            (Vec::new(), Dropped { malformed: 1, ..Dropped::default() }),
+            "{times}"
+        );
+    }
+    for time in ["-5", "0.5", "\"NaN\""] {
+        let payload = format!(r#"{{"traceId": "1", "id": "2", "timestamp": {time}}}"#);
+        assert_eq!(
+            rows(ZIPKIN, payload),
+            (Vec::new(), Dropped { no_time: 1, ..Dropped::default() }),
+            "{time}"
+        );
+    }
+    let (lines, _) = rows(ZIPKIN, r#"{"traceId": "1", "id": "2", "timestamp": 7, "duration": -1e300}"#);
+    assert!(lines[0].contains("start_us: 7, duration_us: 0,"), "{lines:?}");
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub struct Span {
     #[prost(bytes, tag = "1")]
@@ -138,4 +167,28 @@ fn jaeger() {
     assert_eq!(rows(JAEGER, without_start.encode_to_vec()).1, Dropped { no_time: 1, ..Dropped::default() });
     assert_eq!(reason(JAEGER, b"\x0a\x05abc"), "no Jaeger span: it ends within a field");
     assert_eq!(reason(JAEGER, b"\x08\x01"), "no Jaeger span: field 1 has another wire type than it should");
+}
+
+#[test]
+fn jaeger_times_that_make_no_sense() {
+    let of_times = |start: (i64, i32), duration: (i64, i32)| {
+        let time = |(seconds, nanos)| Some(Time { seconds, nanos });
+        rows(JAEGER, Span { start_time: time(start), duration: time(duration), ..span() }.encode_to_vec())
+    };
+    let start = (1_760_000_000, 0);
+    for (start, duration) in [
+        ((i64::MAX, 0), (0, 0)),
+        ((9_223_372_036_854, i32::MAX), (0, 0)),
+        (start, (i64::MAX, i32::MAX)),
+        (start, (9_223_372_036_854, 0)),
+    ] {
+        let malformed = Dropped { malformed: 1, ..Dropped::default() };
+        assert_eq!(of_times(start, duration), (Vec::new(), malformed), "{start:?} {duration:?}");
+    }
+    for start in [(i64::MIN, i32::MIN), (-1, 0), (0, i32::MIN)] {
+        let no_time = Dropped { no_time: 1, ..Dropped::default() };
+        assert_eq!(of_times(start, (0, 0)), (Vec::new(), no_time), "{start:?}");
+    }
+    let (lines, _) = of_times(start, (i64::MIN, i32::MIN));
+    assert!(lines[0].contains("start_us: 1760000000000000, duration_us: 0,"), "{lines:?}");
 }
