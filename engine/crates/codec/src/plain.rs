@@ -1,8 +1,9 @@
 //! Log lines as plain text, one record or more in a payload.
 //!
 //! A log record begins with a line that begins with its time, and takes the lines without one that follow, as those of a
-//! stack trace. The time is the first word or the first two (RFC 3339 and the like, or a number since the epoch; in brackets or
-//! not), or that of RFC 5424's syslog. A line without one before it has that of the Kafka record.
+//! stack trace. The time is the first word or the first two (RFC 3339 and the like; in brackets or not), the first word if it
+//! is a number since the epoch from 2001 to 2100 in seconds, milliseconds, microseconds or nanoseconds, or that of RFC 5424's
+//! syslog. A line without one before it has that of the Kafka record.
 //!
 //! The severity is syslog's, else the first word of the line's beginning that names a level. The service is syslog's
 //! `APP-NAME`, else the header `service.name`.
@@ -112,23 +113,17 @@ fn head(line: &str) -> Option<Head<'_>> {
         |from: usize| line[from..].find([' ', '\t', ']', ')', '|', '\n']).map_or(line.len(), |at| from + at);
     let first = word(start);
     let second = line.get(first + 1..).map(|_| word(first + 1));
-    let time = |end: usize| Some((time::of_text(time_of(&line[start..end]))?, end));
+    let date = |end: usize| Some((time::of_date(time_of(&line[start..end]))?, end));
+    let number = || Some((time::of_epoch(time_of(&line[start..first]))?, first));
     // The longer one first: a date may stand alone, and then is no time.
-    let (time_ms, end) =
-        second.and_then(time).or_else(|| is_time_like(&line[start..first]).then(|| time(first))?)?;
+    let (time_ms, end) = second.and_then(date).or_else(|| date(first)).or_else(number)?;
     let start = line.len() - line[end..].trim_start_matches([']', ')', '|', ' ', '\t']).len();
     Some(Head { time_ms, severity: level(&line[start..]), service: None, start })
 }
 
-/// Without a mark behind it.
+/// Without blanks around it and a mark behind it.
 fn time_of(text: &str) -> &str {
-    text.trim_end_matches([':', ',', ';'])
-}
-
-/// A number alone is a time only if it has the digits of one.
-fn is_time_like(word: &str) -> bool {
-    let digits = time_of(word).split('.').next().unwrap_or("");
-    !digits.bytes().all(|byte| byte.is_ascii_digit()) || matches!(digits.len(), 10 | 13 | 16 | 19)
+    text.trim().trim_end_matches([':', ',', ';'])
 }
 
 /// RFC 5424: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`.

@@ -32,18 +32,25 @@ pub(crate) fn is_span(start_us: i64, duration_us: i64) -> bool {
 /// before the fraction, an offset without colon, or no offset, which then is UTC.
 pub(crate) fn of_text(text: &str) -> Option<i64> {
     let text = text.trim();
-    let first = text.as_bytes().first()?;
-    if !first.is_ascii_digit() {
+    if !text.as_bytes().first()?.is_ascii_digit() {
         return None;
     }
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return of_digits(text);
     }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Some(time.as_millisecond());
-    }
     if let Ok(number) = text.parse::<f64>() {
         return of_number(number);
+    }
+    of_date(text)
+}
+
+/// A date with a time, as [`of_text`] reads it, without blanks around it.
+pub(crate) fn of_date(text: &str) -> Option<i64> {
+    if !text.as_bytes().first()?.is_ascii_digit() {
+        return None;
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time.as_millisecond());
     }
     let with_dot = text.replacen(',', ".", 1);
     if let Ok(time) = with_dot.parse::<Timestamp>() {
@@ -56,6 +63,18 @@ pub(crate) fn of_text(text: &str) -> Option<i64> {
     }
     let time: DateTime = with_dot.parse().ok()?;
     Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+}
+
+/// A number since the epoch where it might also be any other: one with the digits of seconds, milliseconds, microseconds or
+/// nanoseconds (and perhaps a fraction) of a time from 2001 to 2100.
+pub(crate) fn of_epoch(text: &str) -> Option<i64> {
+    const YEARS_MS: std::ops::Range<i64> = 1_000_000_000_000..4_102_444_800_000;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !matches!(whole.len(), 10 | 13 | 16 | 19) || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    of_text(text).filter(|time_ms| YEARS_MS.contains(time_ms))
 }
 
 /// Whole numbers, of which nanoseconds do not fit into a double.
@@ -98,19 +117,46 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time() {
+    fn numbers_that_can_only_be_times() {
+        for (text, expected) in [
+            ("1000000000", 1_000_000_000_000),
+            ("1760000000.25", 1_760_000_000_250),
+            ("1760000000123", 1_760_000_000_123),
+            ("1760000000123.5", 1_760_000_000_124),
+            ("1760000000123456", 1_760_000_000_123),
+            ("1760000000123456789", 1_760_000_000_123),
+            ("4102444799", 4_102_444_799_000),
+        ] {
+            assert_eq!(of_epoch(text), Some(expected), "{text}");
+        }
         for text in [
             "",
-            "yesterday",
-            "2025",
-            "12:00:00",
-            "2025-13-09T08:53:20Z",
-            "-5",
-            "2025-10-09",
-            "99999999999999999999",
+            "42",
+            "0000000042",
+            "999999999",
+            "4102444800",
+            "9876543210",
+            "17600000000",
+            "1760000000.",
+            "1760000000.5.5",
+            "1760000000e3",
+            "4315e12",
+            "1.76e9",
+            "+176000000",
+            "2025-10-09T08:53:20Z",
         ] {
-            assert!(of_text(text).is_none() || text == "2025", "{text}");
+            assert_eq!(of_epoch(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_no_time() {
+        for text in
+            ["", "yesterday", "12:00:00", "2025-13-09T08:53:20Z", "-5", "2025-10-09", "99999999999999999999"]
+        {
+            assert_eq!(of_text(text), None, "{text}");
+        }
+        assert_eq!(of_text("2025"), Some(2_025_000), "a number of seconds, not a year");
         assert_eq!((of_number(f64::NAN), of_number(-1.0), of_number(1e300)), (None, None, None));
     }
 }

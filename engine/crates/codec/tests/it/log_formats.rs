@@ -84,6 +84,8 @@ fn plain_text() {
         ("[2025-10-09 08:53:20.000] warning: low", row(time, "unknown_service", 13, "warning: low")),
         ("1760000000.000: x", row(time, "unknown_service", 0, "x")),
         ("1760000000000\tx", row(time, "unknown_service", 0, "x")),
+        ("[1760000000000000]  x", row(time, "unknown_service", 0, "x")),
+        ("1760000000000000000: x", row(time, "unknown_service", 0, "x")),
         ("2025-10-09T08:53:20Z", row(time, "unknown_service", 0, "")),
         (
             r#"<165>1 2025-10-09T08:53:20.000Z host cart 8710 ID47 [a@1 b="x\"] y"][c@2] low on disk"#,
@@ -96,6 +98,11 @@ fn plain_text() {
     for line in [
         "no time",
         "42 is no time",
+        "42  is no time, with two blanks",
+        "4315e12 is no time",
+        "1.76e9 is no time",
+        "0000000042 is no time",
+        "9876543210 is an id",
         "<13>Oct 11 22:14:15 host app: no year",
         "<999>1 x",
         "2025-10-09 dates have no time",
