@@ -3,7 +3,7 @@
 //! A log record begins with a line that begins with its time, and takes the lines without one that follow, as those of a
 //! stack trace. The time is the first word or the first two (RFC 3339 and the like; in brackets or not), the first word if it
 //! is a number since the epoch from 2001 to 2100 in seconds, milliseconds, microseconds or nanoseconds, or that of RFC 5424's
-//! syslog. A line without one before it has that of the Kafka record.
+//! syslog. A line without one before it has that of the Kafka record, as has a line of syslog whose time is `-`.
 //!
 //! The severity is syslog's, else the first word of the line's beginning that names a level. The service is syslog's
 //! `APP-NAME`, else the header `service.name`.
@@ -46,11 +46,11 @@ impl Decoder for TextDecoder {
             let body = rest[..end].trim_end();
             if !body.is_empty() {
                 budget.take(1, body.len())?;
-                let written = |time_ms| Head { time_ms, severity: level(body), service: None, start: 0 };
-                match head.or_else(|| record.timestamp_ms.map(written)) {
+                let head = head.unwrap_or_else(|| Head::of_message(body));
+                match head.time_ms.or(record.timestamp_ms) {
                     None => dropped.no_time += 1,
-                    Some(head) => logs.push(&LogRow {
-                        time_ms: head.time_ms,
+                    Some(time_ms) => logs.push(&LogRow {
+                        time_ms,
                         service: head.service.unwrap_or(service),
                         severity: head.severity,
                         body: head.message(body),
@@ -76,7 +76,7 @@ impl Decoder for TextDecoder {
 
 /// What the first line of a log record tells.
 struct Head<'a> {
-    time_ms: i64,
+    time_ms: Option<i64>,
     severity: u8,
     service: Option<&'a str>,
     /// Where the message begins.
@@ -84,12 +84,17 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
+    /// Of a line that begins with its message.
+    fn of_message(line: &str) -> Self {
+        Self { time_ms: None, severity: level(line), service: None, start: 0 }
+    }
+
     fn message<'b>(&self, body: &'b str) -> &'b str {
         body.get(self.start..).map_or("", str::trim_start)
     }
 }
 
-/// The head of the first log record, None if its line has no time, and where it ends.
+/// The head of the first log record, None if its line begins with none, and where it ends.
 fn first_record(text: &str) -> (Option<Head<'_>>, usize) {
     let line = |from: usize| memchr(b'\n', &text.as_bytes()[from..]).map_or(text.len(), |at| from + at + 1);
     let mut end = line(0);
@@ -118,7 +123,7 @@ fn head(line: &str) -> Option<Head<'_>> {
     // The longer one first: a date may stand alone, and then is no time.
     let (time_ms, end) = second.and_then(date).or_else(|| date(first)).or_else(number)?;
     let start = line.len() - line[end..].trim_start_matches([']', ')', '|', ' ', '\t']).len();
-    Some(Head { time_ms, severity: level(&line[start..]), service: None, start })
+    Some(Head { time_ms: Some(time_ms), severity: level(&line[start..]), service: None, start })
 }
 
 /// Without blanks around it and a mark behind it.
@@ -126,12 +131,15 @@ fn time_of(text: &str) -> &str {
     text.trim().trim_end_matches([':', ',', ';'])
 }
 
-/// RFC 5424: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`.
+/// RFC 5424: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`, in which `-` stands for what is not known.
 fn syslog(line: &str) -> Option<Head<'_>> {
     let (priority, rest) = line.strip_prefix('<')?.split_once('>')?;
     let priority: u8 = priority.parse().ok().filter(|priority| *priority < 192)?;
     let mut words = rest.strip_prefix("1 ")?.splitn(6, ' ');
-    let time_ms = time::of_text(words.next()?)?;
+    let time_ms = match words.next()? {
+        "-" => None,
+        time => Some(time::of_date(time)?),
+    };
     let service = words.nth(1).filter(|name| !name.is_empty() && *name != "-");
     let rest = words.nth(2)?;
     let message = structured_data_end(rest).map_or("", |end| &rest[end..]).trim_start();

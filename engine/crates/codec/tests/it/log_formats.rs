@@ -1,8 +1,9 @@
 //! Logs as JSON and as plain text.
 
-use foreshock_codec::{Dropped, Limits};
+use foreshock_codec::{Dropped, Limits, decoder};
+use model::SourceRecord;
 
-use crate::{decode_as, lines, reason, rows};
+use crate::{decode_as, lines, reason, record, rows};
 
 const ECS: (&str, &str) = ("logs", "ecs_json");
 const FLUENT_BIT: (&str, &str) = ("logs", "fluentbit_json");
@@ -105,10 +106,25 @@ fn plain_text() {
         "9876543210 is an id",
         "<13>Oct 11 22:14:15 host app: no year",
         "<999>1 x",
+        "<34>1 - host cart - - - not written down when",
         "2025-10-09 dates have no time",
     ] {
         assert_eq!(rows(PLAIN, line), (Vec::new(), Dropped { no_time: 1, ..Dropped::default() }), "{line}");
     }
+}
+
+#[test]
+fn syslog_without_a_time() {
+    let payload = b"<34>1 - h cart - - - broken\n  at a()\n<165>1 2025-10-09T08:53:20Z h web - - - fine\n<35>1 - h - - - - no\n";
+    let mut decoder = decoder(PLAIN.0, PLAIN.1, Limits::default()).unwrap();
+    let mut out = Vec::new();
+    decoder.decode(SourceRecord { timestamp_ms: Some(7_000), ..record(payload) }, &mut out).unwrap();
+    let expected = [
+        row(7_000, "cart", 21, "broken\n  at a()"),
+        row(1_760_000_000_000, "web", 9, "fine"),
+        row(7_000, "unknown_service", 17, "no"),
+    ];
+    assert_eq!((lines(&out), decoder.dropped()), (expected.to_vec(), Dropped::default()));
 }
 
 #[test]

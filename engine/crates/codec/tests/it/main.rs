@@ -26,6 +26,12 @@ use model::{SourceRecord, Telemetry};
 use proto::opentelemetry::common::v1::{AnyValue, KeyValue, any_value::Value};
 use proto::opentelemetry::resource::v1::Resource;
 
+/// A record without a time and headers.
+fn record(payload: &[u8]) -> SourceRecord<'_> {
+    let (topic, partition, offset, key) = ("t", 0, 0, None);
+    SourceRecord { timestamp_ms: None, topic, partition, offset, key, headers: &[], payload }
+}
+
 /// Decodes one record with fresh state.
 fn decode(
     signal: &str,
@@ -52,10 +58,8 @@ fn decode_as(
     payload: &[u8],
 ) -> Result<(Vec<Telemetry>, Dropped), Rejected> {
     let mut decoder = decoder(signal, encoding, limits).unwrap();
-    let record =
-        SourceRecord { timestamp_ms: None, topic: "t", partition: 0, offset: 0, key: None, headers, payload };
     let mut out = Vec::new();
-    let result = decoder.decode(record, &mut out);
+    let result = decoder.decode(SourceRecord { headers, ..record(payload) }, &mut out);
     assert!(result.is_ok() || out.is_empty(), "a rejected record leaves nothing behind");
     result.map(|()| (out, decoder.dropped()))
 }
