@@ -2,6 +2,10 @@
 //! collector.
 //!
 //! A row without a time has that of the Kafka record; a time that cannot be read rejects the record.
+//!
+//! The severity is that of the first member that names one. What a number means is for the member to say: in
+//! `severity_number` it is OpenTelemetry's, in syslog's own members (`log.syslog.severity.code`, journald's `PRIORITY`)
+//! syslog's, and in any other member a level of Bunyan or Pino (10 to 60) or nothing.
 
 use std::borrow::Cow;
 
@@ -10,14 +14,17 @@ use model::{LogBatchBuilder, LogRow};
 use crate::json::object::Object;
 use crate::json::{JsonFormat, Rows};
 use crate::otlp::UNKNOWN_SERVICE;
-use crate::{Rejected, hex, naming, severity};
+use crate::severity::Scale::{self, Bunyan, OpenTelemetry, Syslog};
+use crate::{Rejected, hex, naming};
 
-/// Where the objects of a format hold the parts of a log record; the first that is there counts.
+/// Where the objects of a format hold the parts of a log record; the first that is there counts, of severities the first
+/// that is known.
 struct Members {
     format: &'static str,
     time: &'static [&'static str],
     body: &'static [&'static str],
-    level: &'static [&'static str],
+    /// Names of levels, or numbers in the scale.
+    severity: &'static [(&'static str, Scale)],
     /// Objects that may name the service, the surest first; the empty name is the object itself.
     service: &'static [&'static str],
     /// Members that name the service if no label does.
@@ -48,14 +55,15 @@ impl Members {
             rows.dropped.no_time += 1;
             return Ok(());
         };
-        let level = object.text(self.level).unwrap_or_default();
+        let mut severities = self.severity.iter().filter_map(|(name, scale)| {
+            let severity = scale.severity_of(&object.text(&[name])?);
+            (severity != 0).then_some(severity)
+        });
         let id = |names: &[&str]| object.text(names).and_then(|text| hex::id(&text));
         rows.batch.push(&LogRow {
             time_ms,
             service: &self.service(object),
-            severity: level
-                .parse()
-                .map_or_else(|_| severity::of_text(&level), |number| severity::of(number, "")),
+            severity: severities.next().unwrap_or(0),
             body,
             trace_id: id(self.trace_id),
             span_id: id(self.span_id).and_then(|id| u64::try_from(id).ok()),
@@ -93,7 +101,14 @@ impl JsonFormat for Ecs {
             format: "ECS log record",
             time: &["@timestamp"],
             body: &["message", "event.original", "error.message"],
-            level: &["log.level", "level", "severity"],
+            severity: &[
+                ("severity_number", OpenTelemetry),
+                ("SeverityNumber", OpenTelemetry),
+                ("log.level", Bunyan),
+                ("level", Bunyan),
+                ("severity", Bunyan),
+                ("log.syslog.severity.code", Syslog),
+            ],
             service: &["", "fields"],
             workload: WORKLOAD,
             trace_id: TRACE_ID,
@@ -114,7 +129,16 @@ impl JsonFormat for FluentBit {
             format: "Fluent Bit log record",
             time: &["@timestamp", "date", "timestamp", "time"],
             body: &["log", "message", "msg", "MESSAGE"],
-            level: &["level", "severity", "log.level", "loglevel"],
+            severity: &[
+                ("severity_number", OpenTelemetry),
+                ("SeverityNumber", OpenTelemetry),
+                ("level", Bunyan),
+                ("severity", Bunyan),
+                ("log.level", Bunyan),
+                ("loglevel", Bunyan),
+                ("syslog_severity", Syslog),
+                ("PRIORITY", Syslog),
+            ],
             service: &[""],
             workload: WORKLOAD,
             trace_id: TRACE_ID,
@@ -136,7 +160,17 @@ impl JsonFormat for Splunk {
             format: "Splunk HEC event",
             time: &["time"],
             body: &["event.message", "event.msg", "event"],
-            level: &["fields.level", "fields.severity", "event.level", "event.severity"],
+            severity: &[
+                ("fields.severity_number", OpenTelemetry),
+                ("fields.SeverityNumber", OpenTelemetry),
+                ("event.severity_number", OpenTelemetry),
+                ("event.SeverityNumber", OpenTelemetry),
+                ("fields.level", Bunyan),
+                ("fields.severity", Bunyan),
+                ("event.level", Bunyan),
+                ("event.severity", Bunyan),
+                ("fields.syslog_severity", Syslog),
+            ],
             service: &["fields", "event"],
             workload: &["fields.k8s.deployment.name", "fields.k8s.container.name", "fields.container_name"],
             trace_id: &["fields.trace_id", "event.trace_id"],

@@ -13,6 +13,7 @@ use model::{LogBatchBuilder, LogRow, SourceRecord, Telemetry};
 
 use crate::decoder::Budget;
 use crate::otlp::UNKNOWN_SERVICE;
+use crate::severity::Scale;
 use crate::{Decoder, Dropped, Limits, Rejected, severity, time};
 
 /// Words at the beginning of a line among which a level is looked for.
@@ -144,8 +145,7 @@ fn syslog(line: &str) -> Option<Head<'_>> {
     let rest = words.nth(2)?;
     let message = structured_data_end(rest).map_or("", |end| &rest[end..]).trim_start();
     let message = message.strip_prefix('\u{feff}').unwrap_or(message);
-    // Emergency, alert and critical are fatal; notice is information.
-    let severity = [21, 21, 21, 17, 13, 9, 9, 5][usize::from(priority % 8)];
+    let severity = Scale::Syslog.severity(priority % 8);
     Some(Head { time_ms, severity, service, start: line.len() - message.len() })
 }
 

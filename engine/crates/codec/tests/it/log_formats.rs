@@ -23,7 +23,7 @@ fn ecs() {
          "service": {"name": "cart"}, "trace": {"id": "0000000000000000000000000000000f"}, "span.id": "000000000000000a",
          "agent": {"type": "filebeat"}, "ecs": {"version": "8.0.0"}}
         {"@timestamp": "2025-10-09T08:53:20Z", "message": "one", "level": "warn", "kubernetes": {"deployment": {"name": "web"}}}
-        {"@timestamp": "2025-10-09T08:53:20Z", "event": {"original": "two"}, "fields": {"service": "db"}, "log.level": 9}
+        {"@timestamp": "2025-10-09T08:53:20Z", "event": {"original": "two"}, "fields": {"service": "db"}, "severity_number": 9}
         {"message": "when?"}
     "#;
     let expected = [
@@ -47,7 +47,7 @@ fn fluent_bit() {
         [{"date": 1760000000.123456, "log": "2025 out of memory\n", "stream": "stderr",
           "kubernetes": {"pod_name": "cart-5d9f7c6b8-x2x7z", "namespace_name": "shop", "container_name": "main", "labels": {"app": "cart"}}},
          {"@timestamp": 1760000000, "message": "plain", "level": "debug", "kubernetes": {"container_name": "main"}},
-         {"@timestamp": "2025-10-09T08:53:20Z", "msg": {"a": 1}, "service_name": "web", "severity": "17"}]"#;
+         {"@timestamp": "2025-10-09T08:53:20Z", "msg": {"a": 1}, "service_name": "web", "SeverityNumber": "17"}]"#;
     let expected = [
         row(1_760_000_000_123, "cart", 0, "2025 out of memory"),
         row(1_760_000_000_000, "main", 5, "plain"),
@@ -71,6 +71,34 @@ fn splunk() {
     assert_eq!(lines, expected);
     assert_eq!(dropped, Dropped { no_time: 1, ..Dropped::default() });
     assert_eq!(reason(SPLUNK, r#"{"time": 1}"#), "no Splunk HEC event: it has no member event");
+}
+
+#[test]
+fn severities_in_numbers() {
+    for (format, object, expected) in [
+        (ECS, r#"{"level": 30}"#, 9),
+        (ECS, r#"{"level": "50"}"#, 17),
+        (ECS, r#"{"level": 60}"#, 21),
+        (ECS, r#"{"level": 17}"#, 0),
+        (ECS, r#"{"level": 3}"#, 0),
+        (ECS, r#"{"level": 3, "severity": "error"}"#, 17),
+        (ECS, r#"{"level": 70}"#, 0),
+        (ECS, r#"{"severity_number": 13, "level": "info"}"#, 13),
+        (ECS, r#"{"severity_number": 0, "level": "info"}"#, 9),
+        (ECS, r#"{"SeverityNumber": 13}"#, 13),
+        (ECS, r#"{"log": {"syslog": {"severity": {"code": 3}}}}"#, 17),
+        (FLUENT_BIT, r#"{"PRIORITY": "6"}"#, 9),
+        (FLUENT_BIT, r#"{"PRIORITY": "0"}"#, 21),
+        (FLUENT_BIT, r#"{"PRIORITY": "17"}"#, 0),
+        (FLUENT_BIT, r#"{"level": 40, "PRIORITY": "6"}"#, 13),
+        (SPLUNK, r#"{"event": {"level": 20}}"#, 5),
+        (SPLUNK, r#"{"event": "x", "fields": {"severity_number": 21}}"#, 21),
+        (SPLUNK, r#"{"event": "x", "fields": {"syslog_severity": 4}}"#, 13),
+    ] {
+        let payload = object.replacen('{', r#"{"@timestamp": 1760000000, "time": 1760000000, "#, 1);
+        let (lines, _) = rows(format, payload);
+        assert!(lines[0].contains(&format!("severity: {expected},")), "{object}: {lines:?}");
+    }
 }
 
 #[test]
