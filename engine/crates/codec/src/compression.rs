@@ -7,6 +7,7 @@ use std::io::Read;
 
 use model::{SourceRecord, Telemetry};
 
+use crate::decoder::release;
 use crate::{Decoder, Dropped, Limits, Rejected};
 
 const HEADER: &str = "content-encoding";
@@ -46,8 +47,11 @@ impl<D: Decoder> Decompressing<D> {
             return self.decoder.decode(record, out);
         }
         self.limits.check_payload(record.payload)?;
-        decompress(encoding, record.payload, self.limits.payload_bytes_max, &mut self.payload)?;
-        self.decoder.decode(SourceRecord { payload: &self.payload, ..record }, out)
+        let limit = self.limits.payload_bytes_max;
+        let result = decompress(encoding, record.payload, limit, &mut self.payload)
+            .and_then(|()| self.decoder.decode(SourceRecord { payload: &self.payload, ..record }, out));
+        release(&mut self.payload);
+        result
     }
 }
 
@@ -106,6 +110,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::decoder::BUFFER_BYTES_MAX;
 
     const TEXT: &[u8] = b"a payload, a payload, a payload and some more of it";
 
@@ -154,6 +159,37 @@ mod tests {
                 assert!(cut.is_err() || out.len() < TEXT.len() || name == "gzip", "{name} at {end}");
             }
         }
+    }
+
+    /// Accepts any payload.
+    struct Accepting;
+
+    impl Decoder for Accepting {
+        fn decode(&mut self, _: SourceRecord<'_>, _: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+            Ok(())
+        }
+
+        fn dropped(&self) -> Dropped {
+            Dropped::default()
+        }
+    }
+
+    #[test]
+    fn a_large_payload_leaves_no_large_buffer_behind() {
+        let mut decoder = Decompressing::new(Limits::default(), Accepting);
+        let mut kept = |bytes: usize, cut: usize| {
+            let mut payload = zstd::encode_all(vec![7; bytes].as_slice(), 1).unwrap();
+            payload.truncate(payload.len() - cut);
+            let headers: &[(&str, &[u8])] = &[(HEADER, b"zstd")];
+            let (timestamp_ms, topic, partition, offset, key) = (None, "t", 0, 0, None);
+            let record =
+                SourceRecord { timestamp_ms, topic, partition, offset, key, headers, payload: &payload };
+            assert_eq!(decoder.decode(record, &mut Vec::new()).is_ok(), cut == 0);
+            decoder.payload.capacity()
+        };
+        assert!((1000..=BUFFER_BYTES_MAX).contains(&kept(1000, 0)));
+        assert_eq!(kept(4 << 20, 0), 0);
+        assert_eq!(kept(4 << 20, 1), 0, "also if it is rejected");
     }
 
     #[test]

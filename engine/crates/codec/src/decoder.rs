@@ -94,8 +94,18 @@ impl Limits {
     }
 }
 
-/// What a decoder remembers between records, at most: about 300,000 series of eight labels.
-pub(crate) const MEMORY_BYTES_MAX: usize = 256 << 20;
+/// What a decoder remembers of series from one record to the next, at most: about 30,000 series of eight labels.
+pub(crate) const SERIES_BYTES_MAX: usize = 32 << 20;
+
+/// What a buffer that is kept for its memory takes from one record to the next, at most.
+pub(crate) const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// Gives back the memory of a buffer that an unusually large record has needed.
+pub(crate) fn release(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > BUFFER_BYTES_MAX {
+        *buffer = Vec::new();
+    }
+}
 
 /// What one record has taken of its limits so far.
 pub(crate) struct Budget {

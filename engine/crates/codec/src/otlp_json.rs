@@ -12,6 +12,7 @@ use model::{SourceRecord, Telemetry};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use self::shapes::{Kind, Member, Shape};
+use crate::decoder::release;
 use crate::json::object;
 use crate::{Decoder, Dropped, Limits, Rejected, hex, otlp};
 
@@ -48,19 +49,28 @@ impl<D> OtlpJsonDecoder<D> {
         let decoder = decoder(Limits { payload_bytes_max: usize::MAX, ..limits });
         Self { limits, shape, decoder, message: Vec::new() }
     }
+
+    /// Writes the payload over the last message.
+    fn translate(&mut self, payload: &[u8]) -> Result<(), Rejected> {
+        self.message.clear();
+        if payload.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let mut deserializer = serde_json::Deserializer::from_slice(payload);
+        let message = Message { shape: self.shape, out: &mut self.message };
+        message.deserialize(&mut deserializer).map_err(object::json)?;
+        deserializer.end().map_err(object::json)
+    }
 }
 
 impl<D: Decoder> Decoder for OtlpJsonDecoder<D> {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
         self.limits.check_payload(record.payload)?;
-        self.message.clear();
-        if !record.payload.trim_ascii().is_empty() {
-            let mut deserializer = serde_json::Deserializer::from_slice(record.payload);
-            let message = Message { shape: self.shape, out: &mut self.message };
-            message.deserialize(&mut deserializer).map_err(object::json)?;
-            deserializer.end().map_err(object::json)?;
-        }
-        self.decoder.decode(SourceRecord { payload: &self.message, ..record }, out)
+        let result = self
+            .translate(record.payload)
+            .and_then(|()| self.decoder.decode(SourceRecord { payload: &self.message, ..record }, out));
+        release(&mut self.message);
+        result
     }
 
     fn dropped(&self) -> Dropped {
@@ -312,6 +322,22 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decoder::BUFFER_BYTES_MAX;
+
+    #[test]
+    fn a_large_message_leaves_no_large_buffer_behind() {
+        let mut decoder = OtlpJsonDecoder::logs(Limits::default());
+        let body = "x".repeat(4 << 20);
+        let log = format!(r#"{{"timeUnixNano": "3000000", "body": {{"stringValue": "{body}"}}}}"#);
+        let request = format!(r#"{{"resourceLogs": [{{"scopeLogs": [{{"logRecords": [{log}]}}]}}]}}"#);
+        for (payload, is_valid) in [(request.as_str(), true), (&request[..request.len() - 1], false)] {
+            let (timestamp_ms, topic, partition, offset, key) = (None, "t", 0, 0, None);
+            let (headers, payload): (&[_], _) = (&[], payload.as_bytes());
+            let record = SourceRecord { timestamp_ms, topic, partition, offset, key, headers, payload };
+            assert_eq!(decoder.decode(record, &mut Vec::new()).is_ok(), is_valid);
+            assert!(decoder.message.capacity() <= BUFFER_BYTES_MAX);
+        }
+    }
 
     #[test]
     fn base64_of_both_alphabets() {

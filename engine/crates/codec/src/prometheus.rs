@@ -19,7 +19,7 @@ use model::{HistogramBatchBuilder, HistogramRow, MetricKind, SourceRecord, Telem
 use self::histogram::Histogram;
 use self::series::{Symbols, TimeSeries};
 use crate::compression::snappy_block;
-use crate::decoder::Budget;
+use crate::decoder::{Budget, release};
 use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
 use crate::wire::{Fields, WireError};
 use crate::{Decoder, Dropped, Limits, Rejected};
@@ -41,20 +41,13 @@ impl RemoteWriteDecoder {
     pub fn new(limits: Limits) -> Self {
         Self { limits, dropped: Dropped::default(), series: SeriesCache::default(), payload: Vec::new() }
     }
-}
 
-impl Decoder for RemoteWriteDecoder {
-    fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
-        self.limits.check_payload(record.payload)?;
-        let payload = match snappy_block(record.payload, self.limits.payload_bytes_max, &mut self.payload) {
+    fn read(&mut self, payload: &[u8], out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+        let payload = match snappy_block(payload, self.limits.payload_bytes_max, &mut self.payload) {
             Ok(()) => &self.payload,
             Err(rejected @ Rejected::DecompressedTooLarge { .. }) => return Err(rejected),
-            Err(rejected) => {
-                if !is_plain(record.payload) {
-                    return Err(rejected);
-                }
-                record.payload
-            }
+            Err(_) if is_plain(payload) => payload,
+            Err(rejected) => return Err(rejected),
         };
         self.series.start_record();
         let mut reading = Reading {
@@ -76,6 +69,15 @@ impl Decoder for RemoteWriteDecoder {
             out.push(Telemetry::Histograms(histograms));
         }
         Ok(())
+    }
+}
+
+impl Decoder for RemoteWriteDecoder {
+    fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+        self.limits.check_payload(record.payload)?;
+        let result = self.read(record.payload, out);
+        release(&mut self.payload);
+        result
     }
 
     fn dropped(&self) -> Dropped {
@@ -272,6 +274,34 @@ impl TimeSeries<'_> {
             series::COUNTER => MetricKind::Counter,
             series::UNSPECIFIED | series::HISTOGRAM | series::SUMMARY => of_name,
             _ => MetricKind::Gauge,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decoder::BUFFER_BYTES_MAX;
+
+    #[test]
+    fn a_large_payload_leaves_no_large_buffer_behind() {
+        let mut decoder = RemoteWriteDecoder::new(Limits::default());
+        // A field that is not read; then nothing that is, as a series without its end.
+        for (key, is_valid) in [(0x7au8, true), (0x0a, false)] {
+            let mut request = vec![key, 0x80, 0x80, 0x80, 0x01];
+            request.resize(request.len() + (2 << 20), 0);
+            let payload = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+            let record = SourceRecord {
+                timestamp_ms: None,
+                topic: "t",
+                partition: 0,
+                offset: 0,
+                key: None,
+                headers: &[],
+                payload: &payload,
+            };
+            assert_eq!(decoder.decode(record, &mut Vec::new()).is_ok(), is_valid);
+            assert!(decoder.payload.capacity() <= BUFFER_BYTES_MAX);
         }
     }
 }

@@ -4,6 +4,8 @@
 //! unique) is made once per distinct raw bytes and then found by them. Other bytes of the same labels, as another order
 //! of attributes gives, lead to the same canonical text and to one entry of a batch's dictionary.
 //!
+//! At most [`SERIES_BYTES_MAX`] are kept for the next record: past that all is forgotten at once, and met anew.
+//!
 //! What is remembered shows in the speed only. Raw bytes are compared, not just their hashes; a batch's dictionary has
 //! its texts in the order of their first points; and the memory is emptied between records only.
 
@@ -16,7 +18,7 @@ use hashbrown::HashTable;
 use model::{MetricKind, SampleBatch};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::decoder::MEMORY_BYTES_MAX;
+use crate::decoder::SERIES_BYTES_MAX;
 
 /// Raw bytes that stand for labels only together with others, in the place of the group.
 const NO_GROUP: u32 = u32::MAX;
@@ -71,7 +73,7 @@ pub(crate) struct TextIndex(u32);
 
 impl Default for SeriesCache {
     fn default() -> Self {
-        Self::new(MEMORY_BYTES_MAX)
+        Self::new(SERIES_BYTES_MAX)
     }
 }
 
@@ -99,11 +101,14 @@ impl SeriesCache {
         self.last = NO_ENTRY;
     }
 
+    /// With the room for more that has been set aside.
     fn bytes(&self) -> usize {
-        self.raw.len()
-            + self.text.len()
-            + self.entries.len() * (size_of::<Entry>() + size_of::<u32>())
-            + self.texts.len() * (size_of::<Text>() + size_of::<u32>())
+        self.raw.capacity()
+            + self.text.capacity()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.texts.capacity() * size_of::<Text>()
+            + self.entry_table.allocation_size()
+            + self.text_table.allocation_size()
     }
 
     /// The number of a group, which `raw` alone names. Other bytes stand for labels within a group.
@@ -286,6 +291,23 @@ mod tests {
         let (known, other) = text(&mut cache, b, b"xy", "b,x,y");
         assert!(!known && other != first);
         assert_eq!((cache.text(first), cache.text(other)), ("x,y", "b,x,y"));
+    }
+
+    #[test]
+    fn a_full_cache_gives_its_memory_back() {
+        let mut cache = SeriesCache::default();
+        cache.start_record();
+        let filler = "x".repeat(1000);
+        for series in 0..20_000 {
+            let name = format!("{series}{filler}");
+            if let Err(unknown) = cache.find(0, name.as_bytes()) {
+                cache.insert(unknown, &name, MetricKind::Gauge);
+            }
+        }
+        assert!(cache.bytes() > 2 * 20_000 * 1000);
+        cache.start_record();
+        assert_eq!(cache.bytes(), 0);
+        assert!(cache.find(0, format!("7{filler}").as_bytes()).is_err());
     }
 
     #[test]
