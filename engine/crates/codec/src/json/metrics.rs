@@ -30,7 +30,7 @@ pub struct JsonMapping {
     pub value: Vec<String>,
     /// Objects whose members are labels. All of them count.
     pub labels: Vec<String>,
-    /// The service. If there is none, the labels are asked for it.
+    /// The service, a text that is not empty. If there is none, the labels are asked for it.
     pub service: Vec<String>,
     /// `gauge`, `counter` or `delta`. If there is none, the name of the metric is asked: those that end as Prometheus'
     /// counters do are counters.
@@ -141,7 +141,9 @@ impl Reading<'_> {
     }
 
     fn labels(&mut self, object: &Object<'_>, name: &RawValue) -> Result<TextIndex, Rejected> {
-        let service = object.first(&self.mapping.service);
+        let is_named = |value: &&RawValue| !value.get().starts_with(['{', '[']) && value.get() != "\"\"";
+        let mut services = self.mapping.service.iter().filter_map(|name| object.find(name).filter(is_named));
+        let service = services.next();
         self.raw.clear();
         let groups = self.mapping.labels.iter().map(|name| object.find(name));
         // No JSON holds this byte, so the parts cannot be taken for others.

@@ -85,6 +85,21 @@ fn json_samples() {
 }
 
 #[test]
+fn json_service_that_is_empty_is_none() {
+    for (members, expected) in [
+        (r#""service": "", "labels": {"job": "cart"}"#, "job=cart,service.name=cart"),
+        (r#""service.name": "", "service": "cart""#, "service.name=cart"),
+        (r#""service": {"name": "", "id": 1}, "labels": {"app": "cart"}"#, "app=cart,service.name=cart"),
+        (r#""service": [], "labels": {}"#, "service.name=unknown_service"),
+        (r#""service": null, "labels": {"job": ""}"#, "job=,service.name=unknown_service"),
+    ] {
+        let payload = format!(r#"{{"time": 1760000000, "name": "q", "value": 1, {members}}}"#);
+        let expected = format!("Gauge __name__=q,{expected} start None at 1760000000000 = 1");
+        assert_eq!(rows(JSON, payload), (vec![expected], Dropped::default()), "{members}");
+    }
+}
+
+#[test]
 fn json_that_is_no_sample() {
     for (payload, expected) in [
         (r#"{"value": 1}"#, "no JSON sample: it has none of the members name, metric"),
