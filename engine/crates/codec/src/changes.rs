@@ -68,7 +68,8 @@ impl JsonFormat for Alertmanager {
 }
 
 /// Events of Kubernetes (`v1` and `events.k8s.io/v1`): alone, in lists, or in the `object` of a watch. The service is the
-/// workload that the event is about, which for pods and replica sets is what their names begin with.
+/// workload that the event is about, which for pods and replica sets is what their names begin with. A watch's bookmarks,
+/// which only tell how far it has come, are passed over.
 pub(crate) struct KubernetesEvents;
 
 impl JsonFormat for KubernetesEvents {
@@ -81,6 +82,7 @@ impl JsonFormat for KubernetesEvents {
             return items.iter().try_for_each(|event| kubernetes_event(event, rows));
         }
         match event.object("object") {
+            Some(_) if event.text(&["type"]).is_some_and(|watched| watched == "BOOKMARK") => Ok(()),
             Some(watched) => kubernetes_event(&watched, rows),
             None => kubernetes_event(event, rows),
         }

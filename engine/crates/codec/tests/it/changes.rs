@@ -59,6 +59,15 @@ fn kubernetes() {
     ] {
         assert_eq!(rows(KUBERNETES, payload), (vec![first.clone(), second.clone()], Dropped::default()));
     }
+    let bookmark = r#"{"type": "BOOKMARK", "object": {"kind": "Event", "apiVersion": "v1", "metadata": {"resourceVersion": "12746"}}}"#;
+    assert_eq!(rows(KUBERNETES, bookmark), (Vec::new(), Dropped::default()));
+    let around =
+        format!(r#"{{"type": "ADDED", "object": {core}}}{bookmark}{{"type": "ADDED", "object": {new}}}"#);
+    assert_eq!(rows(KUBERNETES, around), (vec![first, second], Dropped::default()));
+    assert_eq!(
+        reason(KUBERNETES, r#"{"type": "ERROR", "object": {"kind": "Status", "code": 410}}"#),
+        "no Kubernetes event: it has neither involvedObject nor regarding"
+    );
     assert_eq!(rows(KUBERNETES, r#"{"involvedObject": {}}"#).1, Dropped { no_time: 1, ..Dropped::default() });
     assert_eq!(reason(KUBERNETES, "{}"), "no Kubernetes event: it has neither involvedObject nor regarding");
     assert_eq!(
