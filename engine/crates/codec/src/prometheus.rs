@@ -7,9 +7,12 @@
 //! | any other sample | gauge |
 //! | native histogram | histogram with explicit bounds; counts that are no integers are rounded |
 //!
-//! The labels of a series are its own and `service.name`, which is the label `service.name` or `service_name`, else
-//! `job`. A stale marker has no value; a histogram of a gauge (that is no sum over time) is malformed here, as is a series
-//! without `__name__`. Exemplars and metadata apart from series are not read: 1.0 does not say the kind with the samples.
+//! The labels of a series are its own and `service.name`, which is the first of the labels `service.name`, `service_name`,
+//! `service`, `job`, `app.kubernetes.io/name`, `app` and `application`, with the label `service.namespace` or
+//! `service_namespace` and `/` before it if there is one, else `unknown_service`.
+//!
+//! A stale marker has no value; a histogram of a gauge (that is no sum over time) is malformed here, as is a series without
+//! `__name__`. Exemplars and metadata apart from series are not read: 1.0 does not say the kind with the samples.
 
 mod histogram;
 mod series;
