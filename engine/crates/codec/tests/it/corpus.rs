@@ -1,9 +1,10 @@
-//! Every decoder survives random, truncated and mutated records, and keeps its limits with them.
+//! Every decoder survives random, truncated and mutated records, keeps its limits with them, and reads each as one that has
+//! read no other.
 //!
 //! The records are made of one valid record for each format, from fixed seeds, so that a failure comes again.
 
-use foreshock_codec::{DECODERS, Limits, decoder};
-use model::SourceRecord;
+use foreshock_codec::{DECODERS, DecoderSpec, Dropped, Limits, Rejected, decoder, ipc};
+use model::{SourceRecord, Telemetry};
 use prost::Message;
 
 use crate::{messages, prometheus, rearranged, span_formats};
@@ -128,6 +129,30 @@ fn record(valid: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+fn decode_afresh(
+    spec: &DecoderSpec,
+    record: SourceRecord<'_>,
+) -> (Result<(), Rejected>, Vec<Telemetry>, Dropped) {
+    let mut decoder = (spec.build)(LIMITS);
+    let mut out = Vec::new();
+    let result = decoder.decode(record, &mut out);
+    (result, out, decoder.dropped())
+}
+
+/// All there is to batches, the order of their dictionaries and values that are no numbers too.
+fn bytes_of(batches: &[Telemetry]) -> Vec<(&'static str, Vec<u8>)> {
+    batches.iter().map(|batch| (batch.kind(), ipc::to_bytes(batch))).collect()
+}
+
+fn sum(a: Dropped, b: Dropped) -> Dropped {
+    Dropped {
+        non_finite: a.non_finite + b.non_finite,
+        no_value: a.no_value + b.no_value,
+        no_time: a.no_time + b.no_time,
+        malformed: a.malformed + b.malformed,
+    }
+}
+
 #[test]
 fn every_decoder_survives() {
     for (number, spec) in DECODERS.iter().enumerate() {
@@ -135,6 +160,7 @@ fn every_decoder_survives() {
         let mut decoder = decoder(spec.signal, spec.encoding, LIMITS).unwrap();
         let mut random = Random(number as u64);
         let (mut accepted, mut rejected) = (0, 0);
+        let mut dropped = Dropped::default();
         for i in 0..RECORDS_OF_A_FORMAT {
             let bytes = if i < valid.len() { valid[i].clone() } else { record(&valid, &mut random) };
             let headers: &[(&str, &[u8])] = match i % 50 {
@@ -152,17 +178,17 @@ fn every_decoder_survives() {
                 _ => bytes,
             };
             let payload = if headers.is_empty() && i < valid.len() { valid[i].clone() } else { payload };
-            let record = SourceRecord {
-                topic: "t",
-                partition: 0,
-                offset: 0,
-                timestamp_ms: None,
-                key: None,
-                headers,
-                payload: &payload,
-            };
+            let timestamp_ms = (i % 2 == 1).then_some(1_760_000_000_000 + i as i64);
+            let record = SourceRecord { timestamp_ms, headers, ..crate::record(&payload) };
             let mut out = Vec::new();
-            match decoder.decode(record, &mut out) {
+            let result = decoder.decode(record, &mut out);
+            let (fresh_result, fresh_out, fresh_dropped) = decode_afresh(spec, record);
+            let what = format!("record {i} of {} {}: {payload:?}", spec.signal, spec.encoding);
+            assert_eq!(result, fresh_result, "{what}");
+            assert_eq!(bytes_of(&out), bytes_of(&fresh_out), "{what}");
+            dropped = sum(dropped, fresh_dropped);
+            assert_eq!(decoder.dropped(), dropped, "{what}");
+            match result {
                 Ok(()) => accepted += 1,
                 Err(reason) => {
                     assert!(i >= valid.len(), "{} {}: {reason}", spec.signal, spec.encoding);
