@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use model::{EventBatchBuilder, EventRow, SourceRecord, Telemetry};
 use serde_json::Value;
 
-use crate::decoder::Budget;
+use crate::decoder::{Batch as _, Budget};
 use crate::otlp::UNKNOWN_SERVICE;
 use crate::{Decoder, Dropped, Limits, Rejected};
 
@@ -45,9 +45,7 @@ impl Decoder for CloudEventsDecoder {
                 source: &event.source,
             });
         }
-        if !events.is_empty() {
-            out.push(Telemetry::Events(batch.finish()));
-        }
+        out.extend(batch.into_telemetry());
         Ok(())
     }
 

@@ -1,11 +1,14 @@
 //! What every input format does, and the list of all of them.
 
-use model::{SourceRecord, Telemetry};
+use model::{
+    EventBatchBuilder, HistogramBatchBuilder, LogBatchBuilder, SourceRecord, SpanBatchBuilder, Telemetry,
+};
 
 use crate::cloud_events::CloudEventsDecoder;
 use crate::compression::Decompressing;
 use crate::json::JsonDecoder;
 use crate::otlp_json::OtlpJsonDecoder;
+use crate::series::SampleColumns;
 use crate::{changes, influx, jaeger, json, json_logs, otlp, plain, prometheus, zipkin};
 
 /// Turns the records of one topic into batches. Its result depends on the record alone.
@@ -129,6 +132,47 @@ impl Budget {
             return Err(Rejected::TooMuchText { limit: self.limits.text_bytes_max });
         }
         Ok(())
+    }
+}
+
+/// The rows of one record under way.
+pub(crate) trait Batch: Default {
+    /// None if there are none.
+    fn into_telemetry(self) -> Option<Telemetry>;
+}
+
+impl Batch for SampleColumns {
+    fn into_telemetry(self) -> Option<Telemetry> {
+        let batch = self.finish();
+        (!batch.is_empty()).then_some(Telemetry::Samples(batch))
+    }
+}
+
+impl Batch for HistogramBatchBuilder {
+    fn into_telemetry(mut self) -> Option<Telemetry> {
+        let batch = self.finish();
+        (!batch.is_empty()).then_some(Telemetry::Histograms(batch))
+    }
+}
+
+impl Batch for LogBatchBuilder {
+    fn into_telemetry(mut self) -> Option<Telemetry> {
+        let batch = self.finish();
+        (!batch.is_empty()).then_some(Telemetry::Logs(batch))
+    }
+}
+
+impl Batch for SpanBatchBuilder {
+    fn into_telemetry(mut self) -> Option<Telemetry> {
+        let batch = self.finish();
+        (!batch.is_empty()).then_some(Telemetry::Spans(batch))
+    }
+}
+
+impl Batch for EventBatchBuilder {
+    fn into_telemetry(mut self) -> Option<Telemetry> {
+        let batch = self.finish();
+        (!batch.is_empty()).then_some(Telemetry::Events(batch))
     }
 }
 

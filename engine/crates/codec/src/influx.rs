@@ -11,7 +11,7 @@ use memchr::{memchr, memchr_iter};
 use model::labels::{self, NAME, SERVICE};
 use model::{SourceRecord, Telemetry};
 
-use crate::decoder::Budget;
+use crate::decoder::{Batch as _, Budget};
 use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
 use crate::{Decoder, Dropped, Limits, Rejected, naming, time};
 
@@ -57,10 +57,7 @@ impl Decoder for LineDecoder {
             rest = after.get(1..).unwrap_or("");
         }
         self.dropped = reading.dropped;
-        let batch = reading.samples.finish();
-        if !batch.is_empty() {
-            out.push(Telemetry::Samples(batch));
-        }
+        out.extend(reading.samples.into_telemetry());
         Ok(())
     }
 

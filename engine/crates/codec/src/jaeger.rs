@@ -8,7 +8,7 @@
 
 use model::{SourceRecord, SpanBatchBuilder, SpanRow, Telemetry};
 
-use crate::decoder::Budget;
+use crate::decoder::{Batch as _, Budget};
 use crate::otlp::{UNKNOWN_SERVICE, span_id, trace_id};
 use crate::wire::{Fields, Message, WireError};
 use crate::{Decoder, Dropped, Limits, Rejected, time};
@@ -65,7 +65,7 @@ impl Decoder for SpansDecoder {
             kind: span.kind,
             error: span.error,
         });
-        out.push(Telemetry::Spans(spans.finish()));
+        out.extend(spans.into_telemetry());
         Ok(())
     }
 

@@ -7,10 +7,10 @@ pub use metrics::{JsonMapping, MetricsDecoder};
 
 use std::marker::PhantomData;
 
-use model::{EventBatchBuilder, LogBatchBuilder, SourceRecord, SpanBatchBuilder, Telemetry};
+use model::{SourceRecord, Telemetry};
 
 use self::object::Object;
-use crate::decoder::Budget;
+use crate::decoder::{Batch, Budget};
 use crate::{Decoder, Dropped, Limits, Rejected};
 
 /// A format in which each object is one row, or some.
@@ -28,33 +28,6 @@ pub(crate) struct Rows<B> {
     pub(crate) dropped: Dropped,
     /// When the Kafka record was written: the time of rows that may do without one.
     pub(crate) written_ms: Option<i64>,
-}
-
-/// A builder of batches.
-pub(crate) trait Batch: Default {
-    /// None if it is empty.
-    fn finish(self) -> Option<Telemetry>;
-}
-
-impl Batch for LogBatchBuilder {
-    fn finish(mut self) -> Option<Telemetry> {
-        let batch = Self::finish(&mut self);
-        (!batch.is_empty()).then_some(Telemetry::Logs(batch))
-    }
-}
-
-impl Batch for SpanBatchBuilder {
-    fn finish(mut self) -> Option<Telemetry> {
-        let batch = Self::finish(&mut self);
-        (!batch.is_empty()).then_some(Telemetry::Spans(batch))
-    }
-}
-
-impl Batch for EventBatchBuilder {
-    fn finish(mut self) -> Option<Telemetry> {
-        let batch = Self::finish(&mut self);
-        (!batch.is_empty()).then_some(Telemetry::Events(batch))
-    }
 }
 
 /// Reads a [`JsonFormat`]: one object a record, several one after the other, or arrays of them.
@@ -81,7 +54,7 @@ impl<F: JsonFormat> Decoder for JsonDecoder<F> {
         };
         object::each_object(record.payload, |object| F::read(object, &mut rows))?;
         self.dropped = rows.dropped;
-        out.extend(rows.batch.finish());
+        out.extend(rows.batch.into_telemetry());
         Ok(())
     }
 

@@ -11,7 +11,7 @@
 use memchr::memchr;
 use model::{LogBatchBuilder, LogRow, SourceRecord, Telemetry};
 
-use crate::decoder::Budget;
+use crate::decoder::{Batch as _, Budget};
 use crate::otlp::UNKNOWN_SERVICE;
 use crate::severity::Scale;
 use crate::{Decoder, Dropped, Limits, Rejected, severity, time};
@@ -63,10 +63,7 @@ impl Decoder for TextDecoder {
             rest = &rest[end..];
         }
         self.dropped = dropped;
-        let batch = logs.finish();
-        if !batch.is_empty() {
-            out.push(Telemetry::Logs(batch));
-        }
+        out.extend(logs.into_telemetry());
         Ok(())
     }
 

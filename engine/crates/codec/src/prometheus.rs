@@ -22,7 +22,7 @@ use model::{HistogramBatchBuilder, HistogramRow, MetricKind, SourceRecord, Telem
 use self::histogram::Histogram;
 use self::series::{Symbols, TimeSeries};
 use crate::compression::snappy_block;
-use crate::decoder::{Budget, release};
+use crate::decoder::{Batch as _, Budget, release};
 use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
 use crate::wire::{Fields, WireError};
 use crate::{Decoder, Dropped, Limits, Rejected};
@@ -64,13 +64,8 @@ impl RemoteWriteDecoder {
         };
         reading.request(payload).map_err(|stop| stop.reject(MESSAGE))?;
         self.dropped = reading.dropped;
-        let (samples, histograms) = (reading.samples.finish(), reading.histograms.finish());
-        if !samples.is_empty() {
-            out.push(Telemetry::Samples(samples));
-        }
-        if !histograms.is_empty() {
-            out.push(Telemetry::Histograms(histograms));
-        }
+        out.extend(reading.samples.into_telemetry());
+        out.extend(reading.histograms.into_telemetry());
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::object::{self, Object};
-use crate::decoder::Budget;
+use crate::decoder::{Batch as _, Budget};
 use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
 use crate::{Decoder, Dropped, Limits, Rejected, naming};
 
@@ -85,10 +85,7 @@ impl Decoder for MetricsDecoder {
         };
         object::each_object(record.payload, |object| reading.sample(object))?;
         self.dropped = reading.dropped;
-        let batch = reading.samples.finish();
-        if !batch.is_empty() {
-            out.push(Telemetry::Samples(batch));
-        }
+        out.extend(reading.samples.into_telemetry());
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use model::{LogBatchBuilder, LogRow, SourceRecord, Telemetry};
 
 use super::{OfResource, Stop, attributes, span_id, time_ms, trace_id};
-use crate::decoder::Budget;
+use crate::decoder::{Batch as _, Budget};
 use crate::severity;
 use crate::wire::{Fields, LEVELS_MAX, Message, WireError, validate};
 use crate::{Decoder, Dropped, Limits, Rejected};
@@ -62,10 +62,7 @@ impl Decoder for LogsDecoder {
         self.limits.check_payload(record.payload)?;
         let mut logs = LogBatchBuilder::default();
         self.dropped = self.read(record.payload, &mut logs).map_err(|stop| stop.reject(MESSAGE))?;
-        let batch = logs.finish();
-        if !batch.is_empty() {
-            out.push(Telemetry::Logs(batch));
-        }
+        out.extend(logs.into_telemetry());
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use model::{HistogramBatchBuilder, HistogramRow, MetricKind, SourceRecord, Telem
 
 use self::points::{Buckets, Count, ExponentialPoint, HistogramPoint, NumberPoint, Point, SummaryPoint};
 use super::{OfResource, Stop, attributes, time_ms};
-use crate::decoder::Budget;
+use crate::decoder::{Batch as _, Budget};
 use crate::exponential::explicit_buckets;
 use crate::naming;
 use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
@@ -59,13 +59,8 @@ impl Decoder for MetricsDecoder {
         };
         reading.request(record.payload).map_err(|stop| stop.reject(MESSAGE))?;
         self.dropped = reading.dropped;
-        let (samples, histograms) = (reading.samples.finish(), reading.histograms.finish());
-        if !samples.is_empty() {
-            out.push(Telemetry::Samples(samples));
-        }
-        if !histograms.is_empty() {
-            out.push(Telemetry::Histograms(histograms));
-        }
+        out.extend(reading.samples.into_telemetry());
+        out.extend(reading.histograms.into_telemetry());
         Ok(())
     }
 

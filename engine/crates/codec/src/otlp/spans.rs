@@ -3,7 +3,7 @@
 use model::{SourceRecord, SpanBatchBuilder, SpanRow, Telemetry};
 
 use super::{OfResource, Stop, attributes, span_id, trace_id};
-use crate::decoder::Budget;
+use crate::decoder::{Batch as _, Budget};
 use crate::wire::{Fields, Message, WireError};
 use crate::{Decoder, Dropped, Limits, Rejected};
 
@@ -56,10 +56,7 @@ impl Decoder for SpansDecoder {
         self.limits.check_payload(record.payload)?;
         let mut spans = SpanBatchBuilder::default();
         self.dropped = self.read(record.payload, &mut spans).map_err(|stop| stop.reject(MESSAGE))?;
-        let batch = spans.finish();
-        if !batch.is_empty() {
-            out.push(Telemetry::Spans(batch));
-        }
+        out.extend(spans.into_telemetry());
         Ok(())
     }
 
