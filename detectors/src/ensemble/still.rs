@@ -27,6 +27,9 @@ pub(super) struct Still {
     longest: f64,
     /// The share of points that repeat the one before.
     share: f64,
+    /// Whether this run was evidence already: repetitions make themselves more usual, and a run that was odd could become so
+    /// again.
+    is_told: bool,
 }
 
 impl Still {
@@ -40,23 +43,49 @@ impl Still {
             if self.run > 0 {
                 self.longest = (RUN_KEPT * self.longest).max(f64::from(self.run));
             }
-            (self.value, self.run) = (value, 0);
+            (self.value, self.run, self.is_told) = (value, 0, false);
             return 0.0;
         }
         self.run = self.run.saturating_add(1);
-        let is_odd = |run: f64| {
-            share <= SHARE_MAX
-                && run * -share.ln() >= RARITY_MIN
-                && run >= LONGER * (self.longest + 1.0)
-                && run * setting.interval_s >= DURATION_S_MIN
-        };
         let run = f64::from(self.run);
-        if is_odd(run) && !is_odd(run - 1.0) { EVIDENCE } else { 0.0 }
+        let is_odd = share <= SHARE_MAX
+            && run * -share.ln() >= RARITY_MIN
+            && run >= LONGER * (self.longest + 1.0)
+            && run * setting.interval_s >= DURATION_S_MIN;
+        if self.is_told || !is_odd {
+            return 0.0;
+        }
+        self.is_told = true;
+        EVIDENCE
     }
 
     pub fn is_sound(&self) -> bool {
         self.value.abs() <= STATE_MAX
             && (0.0..=1.0).contains(&self.share)
             && (0.0..=4.3e9).contains(&self.longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Constants;
+    use super::*;
+
+    #[test]
+    fn a_run_is_evidence_once() {
+        let constants = Constants::default();
+        let setting = Setting::of(300.0, &constants);
+        let mut told = 0;
+        for lead in 100..3000_u32 {
+            let mut still = Still::default();
+            let mut observe = |points: u32, value: f64| still.observe(value, points, setting);
+            // A few repetitions among the first, so that the share is of any size.
+            let lone: f64 = (0..lead).map(|i| observe(i, f64::from(i - u32::from(i % 50 == 1)))).sum();
+            assert_eq!(lone, 0.0, "{lead}");
+            let of_run: f64 = (lead..lead + 500).map(|i| observe(i, -1.0)).sum();
+            assert!(of_run == 0.0 || of_run == EVIDENCE, "{of_run} after {lead} points");
+            told += u32::from(of_run > 0.0);
+        }
+        assert!(told > 1000, "{told}");
     }
 }
