@@ -41,6 +41,8 @@ use novelty::Novelty;
 /// The interval is the median of this many positive ones between the first points.
 const INTERVALS: usize = 11;
 const INTERVAL_DEFAULT_S: f64 = 60.0;
+/// How far back a time is no late arrival any more.
+const CLOCK_PUT_BACK_MS: i64 = 4 * 3_600_000;
 const WEEK_S: f64 = 7.0 * 86_400.0;
 
 /// Which evidence counts.
@@ -85,6 +87,8 @@ pub struct EnsembleState {
     /// Alerts, each counted half after a week.
     alerts: f64,
     last_ms: i64,
+    /// Whether a point of the block that is not complete has alerted.
+    block_alerted: bool,
 }
 
 impl EnsembleState {
@@ -146,26 +150,37 @@ impl Detector for Ensemble {
             state.begin(point.time_ms, value, &self.constants);
             return None;
         }
+        // One time from far ahead must not make all that follow late, or what is held would not fade until then.
+        if state.last_ms.saturating_sub(point.time_ms) > CLOCK_PUT_BACK_MS {
+            state.last_ms = point.time_ms;
+        }
         let elapsed_s = point.time_ms.saturating_sub(state.last_ms).max(0) as f64 / 1000.0;
         state.last_ms = state.last_ms.max(point.time_ms);
         let setting = Setting::of(state.interval_s, &self.constants);
+        state.block_alerted &= !state.novelty.begins_block();
         let judgement = state.level.observe(point.time_ms, value, setting);
         let novelty = state.novelty.observe(point.time_ms, value, setting);
         let faded = |half_life_s: f64| (-elapsed_s / half_life_s.max(setting.interval_s)).exp2();
         state.hold *= faded(self.constants.hold_half_life_s);
         state.alerts *= faded(WEEK_S);
         let novelty = novelty / (1.0 + self.constants.novelty_per_alert * state.alerts);
-        let evidence = match self.evidence {
-            Evidence::All => judgement.evidence + novelty,
-            Evidence::Level => judgement.evidence,
-            Evidence::Novelty => novelty,
+        let (level, novelty) = match self.evidence {
+            Evidence::All => (judgement.evidence, novelty),
+            Evidence::Level => (judgement.evidence, 0.0),
+            Evidence::Novelty => (0.0, novelty),
         };
-        let evidence = self.counted(evidence, value - judgement.expected, judgement.expected);
-        let mut anomaly_score = 0.0;
-        if evidence > self.constants.hold_factor * state.hold {
+        let counted = |evidence: f64| self.counted(evidence, value - judgement.expected, judgement.expected);
+        let held = self.constants.hold_factor * state.hold;
+        // The novelty of a block is that of the points that have alerted in it: it is held, and no news.
+        let evidence = counted(level + novelty);
+        let news = if state.block_alerted { counted(level) } else { evidence };
+        let anomaly_score = if news > held { news / (1.0 + news) } else { 0.0 };
+        if evidence > held {
             state.hold = evidence;
-            state.alerts += if evidence > 1.0 { 1.0 } else { 0.0 };
-            anomaly_score = evidence / (1.0 + evidence);
+        }
+        if news > held && news > 1.0 {
+            state.alerts += 1.0;
+            state.block_alerted = true;
         }
         let (lower, upper) = (finite(judgement.lower), finite(judgement.upper));
         Some(Verdict { expected: judgement.expected, lower, upper, anomaly_score })
@@ -233,6 +248,77 @@ mod tests {
         let near = |i: &i64| (950..1100).contains(i) || (1450..1600).contains(i);
         assert_eq!(found.iter().copied().filter(near).collect::<Vec<_>>(), [1000, 1500], "{found:?}");
         assert!(found.len() < 6, "a week of noise has few alerts: {found:?}");
+    }
+
+    #[test]
+    fn an_incident_is_one_alert_however_dense_the_points_are() {
+        for step_s in [10, 30, 60, 150, 300] {
+            let (points_per_block, begins) = (300 / step_s, 1000 * (300 / step_s));
+            for (seed, size) in (0..8_i64).flat_map(|seed| [40.0, 400.0].map(|size| (seed * 100_000, size))) {
+                // It begins anywhere in a block.
+                let begins = begins + seed / 100_000 % points_per_block;
+                let (detector, mut state) = (Ensemble::default(), EnsembleState::default());
+                let mut is_alert = |i: i64| {
+                    let incident = if (begins..begins + 40).contains(&i) { size } else { 0.0 };
+                    let point = Point { time_ms: i * step_s * 1000, value: noise(i + seed) + incident };
+                    let verdict = detector.update(&mut state, point);
+                    verdict.is_some_and(|verdict| verdict.is_anomalous())
+                };
+                let found: Vec<i64> = (0..begins + 100).filter(|i| is_alert(*i)).collect();
+                let found: Vec<i64> = found.into_iter().filter(|i| *i >= begins).collect();
+                assert_eq!(found, [begins], "a point in {step_s} s, {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_incident_that_grows_within_a_block_alerts_again() {
+        let begins = 30_000;
+        let (detector, mut state) = (Ensemble::default(), EnsembleState::default());
+        let mut is_alert = |i: i64| {
+            let incident = match i - begins {
+                0..3 => 15.0,
+                3..9 => 60.0,
+                _ => 0.0,
+            };
+            let verdict =
+                detector.update(&mut state, Point { time_ms: i * 10_000, value: noise(i) + incident });
+            verdict.is_some_and(|verdict| verdict.is_anomalous())
+        };
+        let found: Vec<i64> = (0..begins + 9).filter(|i| is_alert(*i)).collect();
+        assert!(found.ends_with(&[begins, begins + 3]), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_held_fades_also_after_one_time_from_far_ahead() {
+        let incident = |i: i64| if i == 1000 || i == 1500 { 40.0 } else { 0.0 };
+        let (detector, mut state) = (Ensemble::default(), EnsembleState::default());
+        let mut is_alert = |i: i64| {
+            let ahead_ms = if i == 1010 { 10 * 365 * 86_400_000 } else { 0 };
+            // Each third point comes late, which is no sign of a clock.
+            let late_ms = if i % 3 == 0 { 2 * STEP_MS } else { 0 };
+            let time_ms = i * STEP_MS + ahead_ms - late_ms;
+            let verdict = detector.update(&mut state, Point { time_ms, value: noise(i) + incident(i) });
+            verdict.is_some_and(|verdict| verdict.is_anomalous())
+        };
+        let found: Vec<i64> = (0..2000).filter(|i| is_alert(*i)).collect();
+        assert!(found.contains(&1000) && found.contains(&1500), "{found:?}");
+        assert!(state.hold < 1.0 && state.alerts < 2.5, "{} {}", state.hold, state.alerts);
+    }
+
+    #[test]
+    fn points_that_come_late_make_nothing_fade_sooner() {
+        let held = |late: bool| {
+            let (detector, mut state) = (Ensemble::default(), EnsembleState::default());
+            for i in 0..1040 {
+                let late_ms = if late && i > 1000 && i % 2 == 1 { 3 * STEP_MS } else { 0 };
+                let value = noise(i) + if i == 1000 { 40.0 } else { 0.0 };
+                detector.update(&mut state, Point { time_ms: i * STEP_MS - late_ms, value });
+            }
+            (state.hold, state.last_ms)
+        };
+        let (plain, late) = (held(false), held(true));
+        assert!(plain.0 > 10.0 && (plain.0 / late.0 - 1.0).abs() < 0.02, "{plain:?} {late:?}");
     }
 
     #[test]

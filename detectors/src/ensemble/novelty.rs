@@ -57,6 +57,11 @@ impl Novelty {
         0.0
     }
 
+    /// Whether the next value is the first of a block.
+    pub fn begins_block(&self) -> bool {
+        self.points == 0
+    }
+
     pub fn is_sound(&self, constants: &Constants) -> bool {
         self.sum.abs() <= STATE_MAX
             && self.first.len() < constants.first_blocks
