@@ -34,6 +34,10 @@ impl<D: Detector> DetectorBank for Bank<D> {
         }
     }
 
+    fn state_bytes_max(&self) -> usize {
+        self.detector.state_bytes_max()
+    }
+
     fn forget(&mut self, slot: Slot) {
         if let Some(state) = self.states.get_mut(slot.0 as usize) {
             *state = D::State::default();

@@ -133,6 +133,12 @@ impl Detector for Ensemble {
         validate_smallest(self.min_abs_dev, self.min_rel_dev)
     }
 
+    fn state_bytes_max(&self) -> usize {
+        // The first points are given up when there are enough of them, before there is a block.
+        let first = self.constants.first_points.next_power_of_two() * size_of::<(i64, f64)>();
+        size_of::<EnsembleState>() + first.max(Novelty::heap_bytes_max(&self.constants))
+    }
+
     fn is_sound(&self, state: &EnsembleState) -> bool {
         let has_begun = state.interval_s != 0.0;
         (!has_begun || (1e-3..=1e17).contains(&state.interval_s))

@@ -78,6 +78,10 @@ impl Detector for Ewma {
         self.deviation().validate()
     }
 
+    fn state_bytes_max(&self) -> usize {
+        size_of::<EwmaState>()
+    }
+
     fn is_sound(&self, state: &EwmaState) -> bool {
         state.mean.is_finite() && state.variance.is_finite() && state.variance >= 0.0
     }

@@ -96,6 +96,12 @@ impl Detector for IsolationForest {
         self.deviation().validate()
     }
 
+    fn state_bytes_max(&self) -> usize {
+        let tree = size_of::<Vec<Cut>>() + SAMPLE.next_power_of_two() * size_of::<Cut>();
+        let window = (WINDOW + 1).next_power_of_two() * size_of::<f32>();
+        size_of::<ForestState>() + window + (TREES + 1).next_power_of_two() * tree
+    }
+
     fn is_sound(&self, state: &ForestState) -> bool {
         let mean = |value: f64| value.abs() <= f64::from(f32::MAX);
         let trees = state.trees.is_empty() || state.trees.len() == TREES;

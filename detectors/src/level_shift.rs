@@ -157,6 +157,10 @@ impl Detector for LevelShift {
         validate_smallest(self.min_abs_dev, self.min_rel_dev)
     }
 
+    fn state_bytes_max(&self) -> usize {
+        size_of::<LevelShiftState>() + FIRST_POINTS_MAX.next_power_of_two() * size_of::<f64>()
+    }
+
     fn is_sound(&self, state: &LevelShiftState) -> bool {
         let is_value = |value: f64| value.abs() <= STATE_MAX;
         state.first.len() <= FIRST_POINTS_MAX

@@ -73,6 +73,9 @@ pub trait Detector: Send + 'static {
     /// relies on that. It must hold for every state that `update` leaves behind.
     fn is_sound(&self, state: &Self::State) -> bool;
 
+    /// The most bytes that the state of a series takes in memory, room to grow included.
+    fn state_bytes_max(&self) -> usize;
+
     /// Judges a finite point, then learns from it. `None` while there is too little to judge by.
     fn update(&self, state: &mut Self::State, point: Point) -> Option<Verdict>;
 }
@@ -99,6 +102,9 @@ pub trait DetectorBank: Send {
     /// Judges `points[i]` as a point of the series `slots[i]`, in order; appends one verdict a point. A value that is not
     /// finite gives none and teaches nothing.
     fn observe(&mut self, slots: &[Slot], points: &[Point], verdicts: &mut Vec<Option<Verdict>>);
+
+    /// The most bytes that the state of a series takes in memory.
+    fn state_bytes_max(&self) -> usize;
 
     /// The series of the slot is gone; the next point in it belongs to another.
     fn forget(&mut self, slot: Slot);

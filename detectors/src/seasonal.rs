@@ -371,6 +371,10 @@ impl Detector for Seasonal {
         self.deviation().validate()
     }
 
+    fn state_bytes_max(&self) -> usize {
+        size_of::<SeasonalState>() + BINS * (size_of::<Bin>() + 1)
+    }
+
     fn is_sound(&self, state: &SeasonalState) -> bool {
         let empty = state.points == 0;
         let bins = if empty { 0 } else { BINS };

@@ -164,6 +164,10 @@ impl Detector for Tail {
         validate_smallest(self.min_abs_dev, self.min_rel_dev)
     }
 
+    fn state_bytes_max(&self) -> usize {
+        size_of::<TailState>()
+    }
+
     fn is_sound(&self, state: &TailState) -> bool {
         state.level.abs() <= STATE_MAX
             && is_size(state.residual)

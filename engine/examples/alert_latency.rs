@@ -3,7 +3,8 @@
 //! `cargo run --release -p foreshock --example alert_latency -- BROKERS [ALERTS] [BACKGROUND_SAMPLES_PER_SECOND]`
 //!
 //! Each round breaks one of many services that have nothing to do with each other, with a record every three seconds, and
-//! measures from the last record before the alert. Other series keep the engine busy meanwhile.
+//! measures from the last record before the alert. Other series keep the engine busy meanwhile, by default at half of what it was
+//! seen to manage before, broker and writer on the same machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const STEP_MS: i64 = 10_000;
 const LEARN_STEPS: i64 = 240;
 const PAUSE: Duration = Duration::from_secs(3);
+/// Series that keep the engine busy, and records in which their points come.
+const BUSY_SERIES: i64 = 20_000;
+const BUSY_RECORD: i64 = 500;
+/// Records that are written at once to see what the engine manages.
+const CAPACITY_RECORDS: i64 = 4_000;
 
 fn record(points: &[(Labels, i64, f64)]) -> Vec<u8> {
     let mut builder = SampleBatchBuilder::default();
@@ -38,11 +44,21 @@ fn noise(step: i64) -> f64 {
     [0.0, 0.7, -0.4, 0.3, -0.6][step.rem_euclid(5) as usize]
 }
 
+/// A record of the series that keep the engine busy: each has a point every second.
+fn busy_record(at: i64, now_ms: i64) -> Vec<u8> {
+    let points = (0..BUSY_RECORD).map(|i| {
+        let (series, round) = ((at * BUSY_RECORD + i) % BUSY_SERIES, (at * BUSY_RECORD + i) / BUSY_SERIES);
+        let labels = Labels::of(&format!("busy-{}", series % 200), &format!("metric-{}", series / 200));
+        (labels, now_ms + round * 1000, 20.0 + noise(round + series))
+    });
+    record(&points.collect::<Vec<_>>())
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let brokers = arguments.first().ok_or_else(|| anyhow::anyhow!("give the brokers as host:port"))?;
     let number = |at: usize, default| arguments.get(at).map_or(Ok(default), |text| text.parse::<usize>());
-    let (alerts, background) = (number(1, 40)?, number(2, 20_000)?);
+    let alerts = number(1, 40)?;
 
     let run = SystemTime::UNIX_EPOCH.elapsed()?.as_millis();
     let mut config = Config::default();
@@ -90,27 +106,31 @@ fn main() -> anyhow::Result<()> {
         write(&record(&points))?;
     }
 
+    let began = Instant::now();
+    let busy_ms = now_ms - LEARN_STEPS * STEP_MS;
+    for at in 0..CAPACITY_RECORDS {
+        let payload = busy_record(at, busy_ms);
+        writer.write(WriteRecord { topic: &source, payload: &payload, ..WriteRecord::default() })?;
+    }
+    writer.flush(PATIENCE)?;
+    while !engine.has_processed((LEARN_STEPS + CAPACITY_RECORDS) as u64) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let capacity = (CAPACITY_RECORDS * BUSY_RECORD) as f64 / began.elapsed().as_secs_f64();
+    let background = number(2, (capacity / 2.0) as usize)?;
+
     let stop = Arc::new(AtomicBool::new(false));
     let busy = {
         let (stop, source, connection) = (Arc::clone(&stop), source.clone(), connection.clone());
         std::thread::spawn(move || -> anyhow::Result<()> {
             let writer = TopicWriter::new(&connection)?;
             let began = Instant::now();
-            let (mut step, per_record) = (0, 500);
+            let mut records = 0;
             while !stop.load(Ordering::Relaxed) && background > 0 {
-                let points: Vec<_> = (0..per_record)
-                    .map(|i| {
-                        (
-                            Labels::of(&format!("busy-{}", i % 50), &format!("metric-{}", i / 50)),
-                            now_ms + step * 100,
-                            noise(step + i),
-                        )
-                    })
-                    .collect();
-                let payload = record(&points);
+                let payload = busy_record(CAPACITY_RECORDS + records, busy_ms);
                 writer.write(WriteRecord { topic: &source, payload: &payload, ..WriteRecord::default() })?;
-                step += 1;
-                let due = Duration::from_secs_f64((step * per_record) as f64 / background as f64);
+                records += 1;
+                let due = Duration::from_secs_f64((records * BUSY_RECORD) as f64 / background as f64);
                 std::thread::sleep(due.saturating_sub(began.elapsed()));
             }
             Ok(writer.flush(PATIENCE)?)
@@ -157,7 +177,7 @@ fn main() -> anyhow::Result<()> {
         latencies_ms.get((last as f64 * q).round() as usize).copied()
     };
     println!(
-        "{{\"alerts\":{},\"of\":{alerts},\"background_samples_per_s\":{background},\"p50_ms\":{:?},\"p99_ms\":{:?}}}",
+        "{{\"alerts\":{},\"of\":{alerts},\"samples_per_s_at_most\":{capacity:.0},\"samples_per_s\":{background},\"p50_ms\":{:?},\"p99_ms\":{:?}}}",
         latencies_ms.len(),
         quantile(0.5).unwrap_or_default(),
         quantile(0.99).unwrap_or_default()

@@ -219,7 +219,10 @@ impl Status for Running {
             &|v| MetricValue::Gauge(v.watermark_ms as f64 / 1e3),
         );
         of_workers("foreshock_series", "Series that are modelled", &|v| MetricValue::Gauge(v.series as f64));
-        of_workers("foreshock_series_refused", "Points of series beyond series_max", &|v| {
+        of_workers("foreshock_series_bytes", "Memory that is set aside for series", &|v| {
+            MetricValue::Gauge(v.series_bytes as f64)
+        });
+        of_workers("foreshock_series_refused", "Points of series beyond series_max or series_memory", &|v| {
             MetricValue::Gauge(v.series_refused as f64)
         });
         of_workers("foreshock_keys_refused", "Spans and logs of keys beyond step_keys_max", &|v| {

@@ -32,6 +32,15 @@ pub(super) struct Novelty {
 }
 
 impl Novelty {
+    /// The most bytes that it takes besides its own.
+    pub fn heap_bytes_max(constants: &Constants) -> usize {
+        let first = constants.first_blocks.next_power_of_two() * size_of::<(i64, f64)>();
+        let places = [2 * VALUES, LINEAR_SHAPES, CURVED_SHAPES, SEASON_VALUES].map(Places::bytes_max);
+        let picture =
+            size_of::<Picture>() + places.iter().sum::<usize>() + DAY_PARTS * (size_of::<f64>() + 1);
+        first.max(picture)
+    }
+
     /// Takes a value in; returns the evidence of the block that it ends, else 0. 1 alerts.
     pub fn observe(&mut self, time_ms: i64, value: f64, setting: Setting) -> f64 {
         let block_points = (BLOCK_S / setting.interval_s).round().max(1.0);

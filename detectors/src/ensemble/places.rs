@@ -33,6 +33,11 @@ pub(super) struct Places {
 }
 
 impl Places {
+    /// The most bytes that so many places take, room to grow included.
+    pub fn bytes_max(capacity: usize) -> usize {
+        capacity.next_power_of_two() * size_of::<Place>()
+    }
+
     /// Visits a place, in steps; returns how far it lies outside of the nearest known one, 0 if it is the first.
     pub fn visit(&mut self, at: [f64; 2], radius: f64, now: u32, capacity: usize) -> f64 {
         // Saturates at the ends of the type, four ranges away.

@@ -57,6 +57,12 @@ impl Labels {
         Self::new(own.chain([(key, value)]))
     }
 
+    /// What they take in memory.
+    pub fn size_bytes(&self) -> usize {
+        let pair = size_of::<(String, String)>();
+        size_of::<Self>() + self.0.iter().map(|(key, value)| pair + key.len() + value.len()).sum::<usize>()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
     }

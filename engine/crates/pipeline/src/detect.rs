@@ -48,8 +48,15 @@ pub struct Detect {
     series: SeriesTable,
     watches: Vec<Watch>,
     gathered: Vec<Gathered>,
+    /// By slot: bytes that are set aside for the series.
+    reserved: Vec<u32>,
+    reserved_bytes: usize,
+    memory_bytes: usize,
     over_limit: u64,
 }
+
+/// What a series takes beside its labels and the states of its detectors: its entries in tables, and those of the stages.
+const SERIES_BYTES: usize = 256;
 
 /// Names of sections of the state.
 const SERIES: &str = "series";
@@ -62,7 +69,15 @@ impl Detect {
     pub fn new(settings: &AnalysisSettings, detectors: &[DetectorSettings]) -> Result<Self, InvalidDetector> {
         let watches = detectors.iter().map(watch).collect::<Result<_, _>>()?;
         let series = SeriesTable::with_limit(settings.series_max);
-        Ok(Self { series, watches, gathered: Vec::new(), over_limit: 0 })
+        Ok(Self {
+            series,
+            watches,
+            gathered: Vec::new(),
+            reserved: Vec::new(),
+            reserved_bytes: 0,
+            memory_bytes: settings.series_memory.bytes(),
+            over_limit: 0,
+        })
     }
 
     pub fn series(&self) -> usize {
@@ -96,10 +111,21 @@ impl Detect {
                 begun_anew.extend(restored.err().map(|error| InvalidState::new(&name, error)));
             }
         }
+        (self.reserved, self.reserved_bytes) = (Vec::new(), 0);
         for slot in 0..self.series.slots() {
             self.admit(slot);
         }
         Ok(begun_anew)
+    }
+
+    /// Whether there is no room for another series.
+    pub fn is_full(&self) -> bool {
+        self.reserved_bytes >= self.memory_bytes || self.series.len() >= self.series.limit()
+    }
+
+    /// What is set aside for the series that are known, in bytes.
+    pub fn reserved_bytes(&self) -> usize {
+        self.reserved_bytes
     }
 
     /// Points of series beyond the limit.
@@ -116,7 +142,8 @@ impl Detect {
         value: f64,
     ) -> bool {
         let known = self.series.len();
-        let Some(slot) = self.series.slot_for(id, time_ms, labels) else {
+        let has_room = self.reserved_bytes < self.memory_bytes;
+        let Some(slot) = self.series.slot_for(id, time_ms, has_room, labels) else {
             self.over_limit += 1;
             return false;
         };
@@ -130,13 +157,22 @@ impl Detect {
     /// Decides once per series which detectors watch it.
     fn admit(&mut self, slot: u32) {
         let Some(series) = self.series.get(slot) else { return };
+        let mut bytes = SERIES_BYTES + series.labels.size_bytes();
         for watch in &mut self.watches {
             if watch.watched.len() <= slot as usize {
                 watch.watched.resize(slot as usize + 1, false);
             }
             watch.watched[slot as usize] =
                 watch.matchers.iter().all(|matcher| matcher.matches(&series.labels));
+            if watch.watched[slot as usize] {
+                bytes += watch.bank.state_bytes_max();
+            }
         }
+        if self.reserved.len() <= slot as usize {
+            self.reserved.resize(slot as usize + 1, 0);
+        }
+        self.reserved[slot as usize] = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.reserved_bytes += self.reserved[slot as usize] as usize;
     }
 
     /// Judges what was gathered. `each` is called for every point in order, with its slot, series, time and value and the anomalies
@@ -181,6 +217,8 @@ impl Detect {
     pub fn forget_idle_since(&mut self, time_ms: i64, mut each: impl FnMut(SeriesId)) {
         for (slot, id) in self.series.evict_idle_since(time_ms) {
             each(id);
+            let bytes = std::mem::take(&mut self.reserved[slot as usize]) as usize;
+            self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
             for watch in &mut self.watches {
                 watch.bank.forget(Slot(slot));
             }
@@ -233,6 +271,7 @@ pub fn metric_of(labels: &Labels) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Size;
 
     fn detectors(json: &str) -> Vec<DetectorSettings> {
         serde_json::from_str(json).unwrap()
@@ -271,6 +310,33 @@ mod tests {
         for flush_every in [2, 7, 1000] {
             assert_eq!(run(BOTH, flush_every), found);
         }
+    }
+
+    #[test]
+    fn series_beyond_the_memory_are_refused_until_others_are_forgotten() {
+        let settings =
+            AnalysisSettings { series_memory: Size::from_bytes(1 << 20), ..AnalysisSettings::default() };
+        let new = || Detect::new(&settings, &detectors(r#"[{"kind": "ensemble"}]"#)).unwrap();
+        let mut detect = new();
+        let gather = |detect: &mut Detect, i: i64, time_ms| {
+            let labels = Labels::of("cart", &format!("metric_{i}"));
+            detect.gather(labels.id(), || labels.clone(), time_ms, 1.0);
+        };
+        (0..1000).for_each(|i| gather(&mut detect, i, i * 1_000));
+        detect.flush(|_, _, _, _, _| {});
+        let known = detect.series();
+        assert!((50..500).contains(&known) && detect.is_full(), "{known}");
+        assert_eq!(detect.over_limit(), 1000 - known as u64);
+        assert!(detect.reserved_bytes() <= (1 << 20) + (16 << 10));
+        let mut restored = new();
+        restored.restore(&detect.state()).unwrap();
+        assert_eq!(restored.reserved_bytes(), detect.reserved_bytes());
+        detect.forget_idle_since(10_000, |_| {});
+        assert!(!detect.is_full());
+        gather(&mut detect, 999, 999_000);
+        assert_eq!(detect.series(), known - 10 + 1);
+        detect.forget_idle_since(i64::MAX, |_| {});
+        assert_eq!(detect.reserved_bytes(), 0);
     }
 
     #[test]

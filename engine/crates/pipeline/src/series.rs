@@ -38,6 +38,9 @@ const EVIDENCE_SERIES_MAX: u32 = 20_000;
 /// Services that are remembered as known, at the most.
 const SERVICES_MAX: usize = 100_000;
 
+/// While there is no room for further series, those without a point for so long are forgotten.
+const FULL_IDLE_MS: i64 = 3_600_000;
+
 /// That a service has logs is told again after so long.
 const SERVICES_AGAIN_MS: i64 = 3_600_000;
 
@@ -90,6 +93,7 @@ impl SeriesStage {
         TaskStatus {
             watermark_ms: None,
             series: self.detect.series() as u64,
+            series_bytes: self.detect.reserved_bytes() as u64,
             series_refused: self.detect.over_limit() + self.raw_over_limit,
             keys_refused: self.steps.over_limit() + self.calls.over_limit(),
             late_rows: self.steps.late() + self.calls.late(),
@@ -196,7 +200,11 @@ impl SeriesStage {
         let mut closed = std::mem::take(&mut self.closed);
         self.steps.close(watermark_ms, &mut closed);
         self.judge(closed, out);
-        let idle_ms = watermark_ms.saturating_sub(self.settings.series_idle.ms());
+        let mut series_idle_ms = self.settings.series_idle.ms();
+        if self.detect.is_full() {
+            series_idle_ms = series_idle_ms.min(FULL_IDLE_MS);
+        }
+        let idle_ms = watermark_ms.saturating_sub(series_idle_ms);
         let suspects = &mut self.suspects;
         self.detect.forget_idle_since(idle_ms, |id| {
             suspects.remove(&id);
@@ -219,7 +227,8 @@ impl SeriesStage {
 
     /// The state of a series that is not yet a plain value; `None` at the limit.
     fn raw(&mut self, id: SeriesId, time_ms: i64, new: impl FnOnce() -> Raw) -> Option<&mut Raw> {
-        if self.raw.len() >= self.settings.series_max && !self.raw.contains_key(&id) {
+        let is_full = self.detect.is_full() || self.raw.len() >= self.settings.series_max;
+        if is_full && !self.raw.contains_key(&id) {
             self.raw_over_limit += 1;
             return None;
         }

@@ -86,14 +86,20 @@ impl SeriesTable {
     }
 
     /// The slot of a series, which is made if there is room; `None` at the limit. `time_ms` keeps it from being evicted.
-    pub fn slot_for(&mut self, id: SeriesId, time_ms: i64, labels: impl FnOnce() -> Labels) -> Option<u32> {
+    pub fn slot_for(
+        &mut self,
+        id: SeriesId,
+        time_ms: i64,
+        has_room: bool,
+        labels: impl FnOnce() -> Labels,
+    ) -> Option<u32> {
         if let Some(slot) = self.find(id) {
             if let Some(series) = &mut self.series[slot as usize] {
                 series.last_ms = series.last_ms.max(time_ms);
             }
             return Some(slot);
         }
-        if self.index.len() >= self.limit {
+        if !has_room || self.index.len() >= self.limit {
             return None;
         }
         let slot = self.free.pop().unwrap_or(self.series.len() as u32);
@@ -135,7 +141,7 @@ mod tests {
         let mut table = SeriesTable::with_limit(2);
         let slot = |table: &mut SeriesTable, name: &str, time_ms| {
             let labels = Labels::of("cart", name);
-            table.slot_for(labels.id(), time_ms, || labels.clone())
+            table.slot_for(labels.id(), time_ms, true, || labels.clone())
         };
         assert_eq!(slot(&mut table, "a", 0), Some(0));
         assert_eq!(slot(&mut table, "b", 5), Some(1));

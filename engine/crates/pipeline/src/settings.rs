@@ -42,6 +42,42 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A size in memory, written as `512KiB`, `64MiB` or `2GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size {
+    bytes: usize,
+}
+
+impl Size {
+    pub const fn from_bytes(bytes: usize) -> Self {
+        Self { bytes }
+    }
+
+    pub const fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
+        let number: usize = text[..unit_at].parse().ok()?;
+        let unit_bytes = match text[unit_at..].trim() {
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return None,
+        };
+        number.checked_mul(unit_bytes).map(|bytes| Self { bytes })
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let what = || format!("{text:?} is not a size; write it as 512KiB, 64MiB or 2GiB");
+        Self::parse(&text).ok_or_else(|| de::Error::custom(what()))
+    }
+}
+
 /// How telemetry is analysed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,6 +88,9 @@ pub struct AnalysisSettings {
     pub allowed_lateness: Span,
     /// Series that are modelled at the most; further ones are refused and counted.
     pub series_max: usize,
+    /// What the series of a partition may take in memory by what their detectors say at the most; further ones are refused and
+    /// counted, and those without a point for an hour are forgotten.
+    pub series_memory: Size,
     /// A series without a point for this long is forgotten.
     pub series_idle: Span,
     /// Keys (service, operation, edge, template) that are counted in a step at the most.
@@ -64,6 +103,7 @@ impl Default for AnalysisSettings {
             step: Span::from_ms(10_000),
             allowed_lateness: Span::from_ms(5_000),
             series_max: 1_000_000,
+            series_memory: Size::from_bytes(1 << 30),
             series_idle: Span::from_ms(24 * 3_600_000),
             step_keys_max: 100_000,
         }
@@ -87,6 +127,9 @@ impl AnalysisSettings {
         }
         if self.series_max == 0 || self.series_max > u32::MAX as usize {
             return Err(format!("series_max must be from 1 to {}", u32::MAX));
+        }
+        if self.series_memory.bytes() < 1 << 20 {
+            return Err("series_memory must be at least 1MiB".to_owned());
         }
         if self.step_keys_max == 0 {
             return Err("step_keys_max must be at least 1".to_owned());

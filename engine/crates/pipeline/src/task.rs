@@ -11,7 +11,9 @@ pub struct TaskStatus {
     pub watermark_ms: Option<i64>,
     /// Series that are modelled.
     pub series: u64,
-    /// Points of series beyond `series_max`.
+    /// What is set aside for them in memory.
+    pub series_bytes: u64,
+    /// Points of series beyond `series_max` or `series_memory`.
     pub series_refused: u64,
     /// Spans and logs of keys beyond `step_keys_max`.
     pub keys_refused: u64,

@@ -31,6 +31,7 @@ pub struct WorkerCounters {
     pub(crate) commit_latency_us_sum: AtomicU64,
     pub(crate) watermark_ms: AtomicI64,
     pub(crate) series: AtomicU64,
+    pub(crate) series_bytes: AtomicU64,
     pub(crate) series_refused: AtomicU64,
     pub(crate) keys_refused: AtomicU64,
     pub(crate) late_rows: AtomicU64,
@@ -83,6 +84,8 @@ pub struct CounterValues {
     pub watermark_ms: i64,
     pub series: u64,
     pub series_refused: u64,
+    /// What is set aside for the series in memory.
+    pub series_bytes: u64,
     pub keys_refused: u64,
     pub late_rows: u64,
     pub early_rows: u64,
@@ -115,6 +118,7 @@ impl WorkerCounters {
             watermark_ms: self.watermark_ms.load(Relaxed),
             series: self.series.load(Relaxed),
             series_refused: self.series_refused.load(Relaxed),
+            series_bytes: self.series_bytes.load(Relaxed),
             keys_refused: self.keys_refused.load(Relaxed),
             late_rows: self.late_rows.load(Relaxed),
             early_rows: self.early_rows.load(Relaxed),
@@ -130,6 +134,7 @@ impl WorkerCounters {
             };
             sum.series += task.series;
             sum.series_refused += task.series_refused;
+            sum.series_bytes += task.series_bytes;
             sum.keys_refused += task.keys_refused;
             sum.late_rows += task.late_rows;
             sum.early_rows += task.early_rows;
@@ -137,6 +142,7 @@ impl WorkerCounters {
         self.watermark_ms.store(sum.watermark_ms.unwrap_or_default(), Relaxed);
         self.series.store(sum.series, Relaxed);
         self.series_refused.store(sum.series_refused, Relaxed);
+        self.series_bytes.store(sum.series_bytes, Relaxed);
         self.keys_refused.store(sum.keys_refused, Relaxed);
         self.late_rows.store(sum.late_rows, Relaxed);
         self.early_rows.store(sum.early_rows, Relaxed);
