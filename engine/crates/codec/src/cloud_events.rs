@@ -7,13 +7,15 @@
 //! | `summary` | `data.summary`, `.message`, `.description` or `.title`, else `type` |
 //! | `time_ms` | `time`, which is required here |
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use model::{EventBatchBuilder, EventRow, SourceRecord, Telemetry};
 use serde_json::Value;
 
 use crate::decoder::{Batch as _, Budget};
 use crate::otlp::UNKNOWN_SERVICE;
-use crate::{Decoder, Dropped, Limits, Rejected};
+use crate::{Decoder, Dropped, Limits, Rejected, naming};
 
 pub struct CloudEventsDecoder {
     limits: Limits,
@@ -128,16 +130,16 @@ impl Event {
         Ok(time.as_millisecond())
     }
 
-    fn service(&self) -> String {
+    fn service(&self) -> Cow<'_, str> {
         let named = |key: &str| self.data.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         if let Some(service) = named("service") {
-            return service.to_owned();
+            return service.into();
         }
-        match (named("service.namespace"), named("service.name"), &self.subject) {
-            (Some(namespace), Some(name), _) => format!("{namespace}/{name}"),
-            (None, Some(name), _) => name.to_owned(),
-            (_, None, Some(subject)) => subject.clone(),
-            (_, None, None) => UNKNOWN_SERVICE.to_owned(),
+        match named("service.name") {
+            Some(name) => {
+                naming::qualified(named("service.namespace").unwrap_or_default().into(), name.into())
+            }
+            None => self.subject.as_deref().unwrap_or(UNKNOWN_SERVICE).into(),
         }
     }
 

@@ -110,7 +110,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::decoder::BUFFER_BYTES_MAX;
+    use crate::decoder::{BUFFER_BYTES_MAX, record};
 
     const TEXT: &[u8] = b"a payload, a payload, a payload and some more of it";
 
@@ -184,9 +184,7 @@ mod tests {
             let mut payload = zstd::encode_all(vec![7; bytes].as_slice(), 1).unwrap();
             payload.truncate(payload.len() - cut);
             let headers: &[(&str, &[u8])] = &[(HEADER, b"zstd")];
-            let (timestamp_ms, topic, partition, offset, key) = (None, "t", 0, 0, None);
-            let record =
-                SourceRecord { timestamp_ms, topic, partition, offset, key, headers, payload: &payload };
+            let record = SourceRecord { headers, ..record(&payload) };
             assert_eq!(decoder.decode(record, &mut Vec::new()).is_ok(), cut == 0);
             decoder.payload.capacity()
         };

@@ -176,6 +176,13 @@ impl Batch for EventBatchBuilder {
     }
 }
 
+/// A record without a time and headers.
+#[cfg(test)]
+pub(crate) fn record(payload: &[u8]) -> SourceRecord<'_> {
+    let (topic, partition, offset, key) = ("t", 0, 0, None);
+    SourceRecord { timestamp_ms: None, topic, partition, offset, key, headers: &[], payload }
+}
+
 /// Why a record as a whole was not accepted. The stream goes on without it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {

@@ -9,9 +9,9 @@
 use model::{SourceRecord, SpanBatchBuilder, SpanRow, Telemetry};
 
 use crate::decoder::{Batch as _, Budget};
-use crate::otlp::{UNKNOWN_SERVICE, span_id, trace_id};
+use crate::otlp::{span_id, trace_id};
 use crate::wire::{Fields, Message, WireError};
-use crate::{Decoder, Dropped, Limits, Rejected, time};
+use crate::{Decoder, Dropped, Limits, Rejected, naming, time};
 
 const MESSAGE: &str = "Jaeger span";
 
@@ -48,11 +48,7 @@ impl Decoder for SpansDecoder {
             self.dropped.malformed += 1;
             return Ok(());
         }
-        let service = match (span.namespace, span.service) {
-            (_, "") => UNKNOWN_SERVICE.to_owned(),
-            ("", service) => service.to_owned(),
-            (namespace, service) => format!("{namespace}/{service}"),
-        };
+        let service = naming::qualified(span.namespace.into(), span.service.into());
         let mut spans = SpanBatchBuilder::default();
         spans.push(&SpanRow {
             start_us,

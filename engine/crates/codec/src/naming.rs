@@ -19,11 +19,17 @@ pub(crate) fn service<'a>(get: impl Fn(&str) -> Option<Cow<'a, str>>) -> Cow<'a,
 /// The service that labels name, with its namespace and `/` before it if they name that too.
 pub(crate) fn find_service<'a>(get: impl Fn(&str) -> Option<Cow<'a, str>>) -> Option<Cow<'a, str>> {
     let first = |names: &[&str]| names.iter().find_map(|name| get(name).filter(|text| !text.is_empty()));
-    let service = first(SERVICE)?;
-    Some(match first(NAMESPACE) {
-        None => service,
-        Some(namespace) => Cow::Owned(format!("{namespace}/{service}")),
-    })
+    Some(qualified(first(NAMESPACE).unwrap_or_default(), first(SERVICE)?))
+}
+
+/// The service with its namespace and `/` before it; without, if the namespace is empty. That of telemetry that names none, if
+/// the service is empty.
+pub(crate) fn qualified<'a>(namespace: Cow<'a, str>, service: Cow<'a, str>) -> Cow<'a, str> {
+    match (namespace.as_ref(), service.as_ref()) {
+        (_, "") => Cow::Borrowed(UNKNOWN_SERVICE),
+        ("", _) => service,
+        (namespace, service) => Cow::Owned(format!("{namespace}/{service}")),
+    }
 }
 
 /// A counter if the name ends as Prometheus' counters do, else a gauge.

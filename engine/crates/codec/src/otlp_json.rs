@@ -322,7 +322,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decoder::BUFFER_BYTES_MAX;
+    use crate::decoder::{BUFFER_BYTES_MAX, record};
 
     #[test]
     fn a_large_message_leaves_no_large_buffer_behind() {
@@ -331,10 +331,7 @@ mod tests {
         let log = format!(r#"{{"timeUnixNano": "3000000", "body": {{"stringValue": "{body}"}}}}"#);
         let request = format!(r#"{{"resourceLogs": [{{"scopeLogs": [{{"logRecords": [{log}]}}]}}]}}"#);
         for (payload, is_valid) in [(request.as_str(), true), (&request[..request.len() - 1], false)] {
-            let (timestamp_ms, topic, partition, offset, key) = (None, "t", 0, 0, None);
-            let (headers, payload): (&[_], _) = (&[], payload.as_bytes());
-            let record = SourceRecord { timestamp_ms, topic, partition, offset, key, headers, payload };
-            assert_eq!(decoder.decode(record, &mut Vec::new()).is_ok(), is_valid);
+            assert_eq!(decoder.decode(record(payload.as_bytes()), &mut Vec::new()).is_ok(), is_valid);
             assert!(decoder.message.capacity() <= BUFFER_BYTES_MAX);
         }
     }

@@ -279,7 +279,7 @@ impl TimeSeries<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decoder::BUFFER_BYTES_MAX;
+    use crate::decoder::{BUFFER_BYTES_MAX, record};
 
     #[test]
     fn a_large_payload_leaves_no_large_buffer_behind() {
@@ -289,16 +289,7 @@ mod tests {
             let mut request = vec![key, 0x80, 0x80, 0x80, 0x01];
             request.resize(request.len() + (2 << 20), 0);
             let payload = snap::raw::Encoder::new().compress_vec(&request).unwrap();
-            let record = SourceRecord {
-                timestamp_ms: None,
-                topic: "t",
-                partition: 0,
-                offset: 0,
-                key: None,
-                headers: &[],
-                payload: &payload,
-            };
-            assert_eq!(decoder.decode(record, &mut Vec::new()).is_ok(), is_valid);
+            assert_eq!(decoder.decode(record(&payload), &mut Vec::new()).is_ok(), is_valid);
             assert!(decoder.payload.capacity() <= BUFFER_BYTES_MAX);
         }
     }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::Rejected;
 use crate::wire::{Field, Fields, Kind, Message, Shape, WireError};
+use crate::{Rejected, naming};
 
 /// The service of telemetry that names none.
 pub const UNKNOWN_SERVICE: &str = "unknown_service";
@@ -73,11 +73,7 @@ pub(super) fn service(
         }
     }
     let (namespace, name) = (text(message, &namespace, depth_max)?, text(message, &name, depth_max)?);
-    Ok(match (namespace.as_ref(), name.as_ref()) {
-        (_, "") => UNKNOWN_SERVICE.to_owned(),
-        ("", name) => name.to_owned(),
-        (namespace, name) => format!("{namespace}/{name}"),
-    })
+    Ok(naming::qualified(namespace, name).into_owned())
 }
 
 /// What an `AnyValue` holds.

@@ -4,7 +4,7 @@
 //! does not have, are refused here and skipped by prost.
 
 use foreshock_codec::{Decoder, Dropped, Limits, Rejected, ipc};
-use model::{SourceRecord, Telemetry};
+use model::Telemetry;
 use proptest::prelude::*;
 use prost::Message;
 use proto::opentelemetry::collector::logs::v1::ExportLogsServiceRequest;
@@ -13,24 +13,15 @@ use proto::opentelemetry::collector::trace::v1::ExportTraceServiceRequest;
 
 use crate::oracle::{LogsDecoder, MetricsDecoder, SpansDecoder};
 use crate::rearranged::{self, Arrangement, Nested};
-use crate::{messages, pruned};
+use crate::{messages, pruned, record};
 
 type Decoded = Result<(Vec<Telemetry>, Dropped), Rejected>;
 
 fn run(mut decoder: impl AsMut<dyn Decoder>, payload: &[u8]) -> Decoded {
-    let record = SourceRecord {
-        topic: "t",
-        partition: 0,
-        offset: 0,
-        timestamp_ms: None,
-        key: None,
-        headers: &[],
-        payload,
-    };
     let mut out = Vec::new();
     let decoder = decoder.as_mut();
     let before = decoder.dropped();
-    let result = decoder.decode(record, &mut out);
+    let result = decoder.decode(record(payload), &mut out);
     assert!(result.is_ok() || out.is_empty(), "a rejected record leaves nothing behind");
     let after = decoder.dropped();
     let dropped = Dropped {

@@ -2,9 +2,8 @@
 
 use foreshock_codec::json::{JsonMapping, MetricsDecoder};
 use foreshock_codec::{Decoder, Dropped, Limits};
-use model::SourceRecord;
 
-use crate::{lines, reason, rows};
+use crate::{lines, reason, record, rows};
 
 const INFLUX: (&str, &str) = ("metrics", "influx");
 const JSON: (&str, &str) = ("metrics", "json");
@@ -128,16 +127,7 @@ fn json_has_a_mapping() {
     let mut decoder = MetricsDecoder::with_mapping(Limits::default(), mapping);
     let payload =
         br#"{"at": 1760000000, "what": {"name": "t", "reading": 2}, "where": {"x": "y"}, "who": "cart"}"#;
-    let record = SourceRecord {
-        topic: "t",
-        partition: 0,
-        offset: 0,
-        timestamp_ms: None,
-        key: None,
-        headers: &[],
-        payload,
-    };
     let mut out = Vec::new();
-    decoder.decode(record, &mut out).unwrap();
+    decoder.decode(record(payload), &mut out).unwrap();
     assert_eq!(lines(&out), ["Gauge __name__=t,service.name=cart,x=y start None at 1760000000000 = 2"]);
 }

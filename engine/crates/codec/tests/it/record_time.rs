@@ -3,17 +3,11 @@
 use foreshock_codec::{Limits, decoder};
 use model::{SourceRecord, Telemetry};
 
+use crate::record;
+
 fn times_ms(signal: &str, encoding: &str, payload: &str, timestamp_ms: Option<i64>) -> Vec<i64> {
     let mut decoder = decoder(signal, encoding, Limits::default()).expect("in the list");
-    let record = SourceRecord {
-        topic: "t",
-        partition: 0,
-        offset: 0,
-        timestamp_ms,
-        key: None,
-        headers: &[],
-        payload: payload.as_bytes(),
-    };
+    let record = SourceRecord { timestamp_ms, ..record(payload.as_bytes()) };
     let mut out = Vec::new();
     decoder.decode(record, &mut out).expect("a valid record");
     let times = out.iter().flat_map(|telemetry| match telemetry {
