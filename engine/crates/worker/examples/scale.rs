@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<Result<Vec<_>, _>>()?;
     let mut out: Vec<Output> = Vec::new();
     let mut offsets = vec![0_i64; partitions];
-    let mut busy = Duration::ZERO;
+    let (mut busy, mut payload_bytes) = (Duration::ZERO, 0);
     for round in 0..rounds {
         for (partition, task) in tasks.iter_mut().enumerate() {
             for rows in of_partition[partition].chunks(RECORD_ROWS) {
@@ -97,6 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
                 let telemetry = Telemetry::Samples(builder.finish());
                 let payload = ipc::to_bytes(&telemetry);
+                payload_bytes += payload.len();
                 let headers: &[(&str, &[u8])] = &[(ipc::KIND_HEADER, telemetry.kind().as_bytes())];
                 let (offset, key) = (offsets[partition], None);
                 offsets[partition] += 1;
@@ -121,6 +122,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "judging          {:8.0} ns a point, with decoding of Arrow and findings",
         busy.as_nanos() as f64 / points
+    );
+    println!(
+        "between stages   {:8.0} bytes a point, {RECORD_ROWS} in a record",
+        payload_bytes as f64 / points
     );
     println!(
         "memory           {:8.0} bytes a series",
