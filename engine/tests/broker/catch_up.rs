@@ -8,7 +8,7 @@ use pipeline::wire::{Findings, Incoming};
 use shop::{Message, Scenario};
 
 use super::killed::{between, committed, said_of_findings};
-use super::{PATIENCE, Rig, brokers, wait_until};
+use super::{PATIENCE, Rig, brokers, http_get, wait_until};
 
 const START_MS: i64 = 1_767_600_000_000;
 
@@ -69,5 +69,16 @@ fn catching_up_gives_the_alerts_of_being_there() {
     write(&away, &messages);
     away.start();
     assert_eq!(alerts(&away, scenario.end_ms), expected);
+    let value = |name: &str, worker: &str| -> Option<f64> {
+        let metrics = http_get(away.http, "/metrics")?;
+        let sample = format!("{name}{{worker=\"{worker}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&sample))?.parse().ok()
+    };
+    for worker in ["ingest", "series", "traces", "incidents"] {
+        wait_until("nothing is left to read", || value("foreshock_lag_records", worker) == Some(0.0));
+        let reached_s = value("foreshock_watermark_seconds", worker).expect("a watermark");
+        assert!(reached_s * 1000.0 > scenario.end_ms as f64 - 90_000.0, "{worker}: {reached_s}");
+        assert_eq!(value("foreshock_late_rows", worker), Some(0.0), "{worker}");
+    }
     away.stop();
 }

@@ -436,7 +436,7 @@ fn killed_engines_say_what_one_left_alone_would_say() {
     let connection = kafka::ConnectionSettings::new(brokers());
     let writer = TopicWriter::new(&connection).expect("a producer");
     let began = Instant::now();
-    let share = messages.len() / blows as usize + 1;
+    let share = (messages.len() / blows as usize).max(1);
     for (round, part) in messages.chunks(share).enumerate() {
         // Half of the records come before the blow and half while the engines recover from it.
         for (half, part) in part.chunks(share / 2 + 1).enumerate() {
@@ -452,7 +452,7 @@ fn killed_engines_say_what_one_left_alone_would_say() {
             }
             writer.flush(PATIENCE).expect("written");
             std::thread::sleep(Duration::from_millis(dice.below(1500)));
-            if half > 0 {
+            if half > 0 || round >= blows as usize {
                 continue;
             }
             let may_restart = std::env::var("FORESHOCK_TEST_BROKER_RESTART").is_ok();
