@@ -8,10 +8,70 @@ const LIFE_BLOCKS: u16 = 4000;
 const GROWTH: usize = 16;
 
 /// In steps, and the block of the last visit, counted modulo 2^16.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Place {
     at: [i16; 2],
     visited: u16,
+}
+
+/// Places as bytes, of fixed length: there are hundreds a series, and reading waits for a snapshot of all series.
+mod written {
+    use std::fmt;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    use super::Place;
+
+    const BYTES: usize = 6;
+    /// More are written from the heap.
+    const STACK: usize = 384;
+
+    impl Place {
+        fn to_bytes(self) -> [u8; BYTES] {
+            let ([a, b], [c, d]) = (self.at[0].to_le_bytes(), self.at[1].to_le_bytes());
+            let [e, f] = self.visited.to_le_bytes();
+            [a, b, c, d, e, f]
+        }
+
+        fn from_bytes([a, b, c, d, e, f]: [u8; BYTES]) -> Self {
+            let at = [i16::from_le_bytes([a, b]), i16::from_le_bytes([c, d])];
+            Self { at, visited: u16::from_le_bytes([e, f]) }
+        }
+    }
+
+    pub fn serialize<S: Serializer>(places: &[Place], serializer: S) -> Result<S::Ok, S::Error> {
+        if places.len() > STACK {
+            let bytes: Vec<u8> = places.iter().flat_map(|place| place.to_bytes()).collect();
+            return serializer.serialize_bytes(&bytes);
+        }
+        let mut bytes = [[0; BYTES]; STACK];
+        for (bytes, place) in bytes.iter_mut().zip(places) {
+            *bytes = place.to_bytes();
+        }
+        serializer.serialize_bytes(bytes[..places.len()].as_flattened())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Place>, D::Error> {
+        deserializer.deserialize_bytes(Places)
+    }
+
+    struct Places;
+
+    impl Visitor<'_> for Places {
+        type Value = Vec<Place>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("whole places")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<Place>, E> {
+            match bytes.as_chunks() {
+                (places, []) => Ok(places.iter().copied().map(Place::from_bytes).collect()),
+                _ => Err(E::invalid_length(bytes.len(), &self)),
+            }
+        }
+    }
 }
 
 impl Place {
@@ -29,13 +89,14 @@ impl Place {
 /// on a grid, whose origin and unit would decide what is new. Where there is no room for another the oldest goes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Places {
+    #[serde(with = "written")]
     known: Vec<Place>,
 }
 
 impl Places {
     /// The most bytes that so many places take, room to grow included.
     pub fn bytes_max(capacity: usize) -> usize {
-        capacity.next_power_of_two() * size_of::<Place>()
+        capacity.next_multiple_of(GROWTH) * size_of::<Place>()
     }
 
     /// Visits a place, in steps; returns how far it lies outside of the nearest known one, 0 if it is the first.

@@ -97,8 +97,8 @@ impl Limits {
     }
 }
 
-/// What a decoder remembers of series from one record to the next, at most: about 30,000 series of eight labels.
-pub(crate) const SERIES_BYTES_MAX: usize = 32 << 20;
+/// What a decoder remembers of series from one record to the next, at most: about 120,000 series of eight labels.
+pub(crate) const SERIES_BYTES_MAX: usize = 128 << 20;
 
 /// What a buffer that is kept for its memory takes from one record to the next, at most.
 pub(crate) const BUFFER_BYTES_MAX: usize = 1 << 20;

@@ -3,7 +3,7 @@
 //! A record either decodes or is [`Rejected`] as a whole; what is rejected goes to the dead-letter topic
 //! ([`dead_letter`]). Single points that mean nothing are left out of their record and counted in [`Dropped`].
 //!
-//! What one record may take is in [`Limits`]. From one record to the next, a decoder of metrics remembers at most 32 MiB of
+//! What one record may take is in [`Limits`]. From one record to the next, a decoder of metrics remembers at most 128 MiB of
 //! series, past which it forgets them all, and any decoder keeps at most 1 MiB for each of its buffers.
 
 #![forbid(unsafe_code)]

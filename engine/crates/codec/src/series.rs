@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_full_cache_gives_its_memory_back() {
-        let mut cache = SeriesCache::default();
+        let mut cache = SeriesCache::new(32 << 20);
         cache.start_record();
         let filler = "x".repeat(1000);
         for series in 0..20_000 {
