@@ -286,7 +286,7 @@ impl Source for KafkaSource {
     }
 
     fn committed(&mut self, keys: &[TopicPartition]) -> Result<Vec<Committed>, Error> {
-        let list = self.persist("could not read the committed offsets", |consumer| {
+        let list = self.persist(UNREADABLE_OFFSETS, |consumer| {
             let list = consumer.committed_offsets(listed(keys), OFFSETS_TIMEOUT)?;
             // One partition that could not be answered for must not pass for one that nothing was committed for.
             list.elements().iter().try_for_each(|element| element.error())?;
@@ -458,6 +458,11 @@ fn run_to_end(
     }
     result
 }
+
+/// Offsets of a transaction that is neither committed nor aborted are waited for. A broker that crashed may have left one that nobody
+/// ends: only an administrator can.
+const UNREADABLE_OFFSETS: &str = "could not read the committed offsets (if the brokers answer and this goes on, a transaction may hang \
+     since one of them crashed: kafka-transactions.sh find-hanging names it, abort ends it)";
 
 /// Tries of a question that brokers do not answer, until the worker gives up.
 const TRIES: u32 = 30;
