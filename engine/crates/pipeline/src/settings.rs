@@ -1,8 +1,15 @@
 //! What the analysis can be told. The field docs are the user's documentation.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Deserializer, de};
 
 use crate::matcher::Matcher;
+
+fn number_and_unit<N: FromStr>(text: &str) -> Option<(N, &str)> {
+    let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
+    Some((text[..unit_at].parse().ok()?, text[unit_at..].trim()))
+}
 
 /// A length of time, written as `250ms`, `30s`, `5m`, `2h` or `1d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,9 +27,8 @@ impl Span {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
-        let number: i64 = text[..unit_at].parse().ok()?;
-        let unit_ms = match text[unit_at..].trim() {
+        let (number, unit) = number_and_unit::<i64>(text)?;
+        let unit_ms = match unit {
             "ms" => 1,
             "s" => 1_000,
             "m" => 60_000,
@@ -58,9 +64,8 @@ impl Size {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
-        let number: usize = text[..unit_at].parse().ok()?;
-        let unit_bytes = match text[unit_at..].trim() {
+        let (number, unit) = number_and_unit::<usize>(text)?;
+        let unit_bytes = match unit {
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
@@ -171,6 +176,18 @@ mod tests {
             let message = analysis(&format!(r#"{{"step": {text:?}}}"#)).unwrap_err();
             assert!(message.contains("30s"), "{message}");
         }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let settings = analysis(r#"{"series_memory": "3GiB"}"#).unwrap();
+        assert_eq!(settings.series_memory.bytes(), 3 << 30);
+        for text in ["10", "GiB", "-1GiB", "1GB", "", "99999999999999999GiB"] {
+            let message = analysis(&format!(r#"{{"series_memory": {text:?}}}"#)).unwrap_err();
+            assert!(message.contains("64MiB"), "{message}");
+        }
+        let small = analysis(r#"{"series_memory": "512KiB"}"#).unwrap();
+        assert!(small.validate().unwrap_err().contains("series_memory"));
     }
 
     #[test]
