@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kafka::{
-    Checkpoints, ConnectionSettings, KafkaWorker, StartOffset, TaskFactory, TopicReader, TopicSpec,
-    WorkerSettings, WorkerState,
+    Checkpoints, ConnectionSettings, KafkaWorker, SLICE_SERIES, StartOffset, TaskFactory, TopicReader,
+    TopicSpec, WorkerSettings, WorkerState,
 };
 use model::OutputTopic;
 use pipeline::settings::Span;
@@ -324,6 +324,7 @@ fn checkpoints(config: &Config, config_digest: u64) -> anyhow::Result<Option<Che
     Ok(Some(Checkpoints {
         interval: duration(state.snapshot_interval),
         keep: state.keep,
+        slice_series: SLICE_SERIES,
         warm_up: duration(state.warm_up),
         store: store.into(),
         config_digest,

@@ -21,7 +21,7 @@ pub mod topics;
 mod transaction;
 mod writer;
 
-pub use ::worker::{Checkpoints, CounterValues, TaskFactory, WorkerCounters, on_threads};
+pub use ::worker::{Checkpoints, CounterValues, SLICE_SERIES, TaskFactory, WorkerCounters, on_threads};
 pub use error::{Action, Error};
 pub use kafka_worker::{KafkaWorker, WorkerState};
 pub use mock::MockKafka;

@@ -249,7 +249,7 @@ impl PartitionTask for IncidentTask {
         TaskStatus { watermark_ms: self.watermarks.current_ms(), ..TaskStatus::default() }
     }
 
-    fn snapshot(&self) -> Vec<StateSection> {
+    fn begin_snapshot(&mut self) -> Vec<StateSection> {
         let mut sections = self.stage.snapshot();
         let order = (&self.watermarks, self.taken_ms, self.advanced_ms, &self.waiting, self.arrivals);
         let bytes = state::encode(&order);
