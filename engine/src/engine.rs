@@ -234,6 +234,11 @@ impl Status for Running {
         of_workers("foreshock_early_rows", "Spans and logs too far ahead of all others", &|v| {
             MetricValue::Gauge(v.early_rows as f64)
         });
+        of_workers(
+            "foreshock_findings_before_turn",
+            "Findings taken out of order after an outage, since too many waited",
+            &|v| MetricValue::Gauge(v.findings_before_turn as f64),
+        );
         let alone = |name, help, value| Metric { name, help, value, labels: Vec::new() };
         let open = MetricValue::Gauge(self.view.open_incidents() as f64);
         metrics.push(alone("foreshock_incidents_open", "Incidents that are not resolved", open));

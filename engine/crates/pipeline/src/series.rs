@@ -98,6 +98,7 @@ impl SeriesStage {
             keys_refused: self.steps.over_limit() + self.calls.over_limit(),
             late_rows: self.steps.late() + self.calls.late(),
             early_rows: self.steps.early() + self.calls.early(),
+            findings_before_turn: 0,
         }
     }
 

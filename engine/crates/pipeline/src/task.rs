@@ -21,6 +21,8 @@ pub struct TaskStatus {
     pub late_rows: u64,
     /// Spans and logs too far ahead of all others.
     pub early_rows: u64,
+    /// Findings that had to be taken before their turn, since those that wait may take no more memory.
+    pub findings_before_turn: u64,
 }
 
 /// A synchronous state machine over the records of one partition, in their order.
