@@ -318,12 +318,16 @@ impl Source for KafkaSource {
         self.stop.load(Ordering::Acquire)
     }
 
-    fn offset_at(&mut self, (topic, number): &TopicPartition, time_ms: i64) -> Option<i64> {
-        let mut asked = TopicPartitionList::new();
-        asked.add_partition_offset(topic, *number, Offset::Offset(time_ms)).ok()?;
-        let found = self.consumer.offsets_for_times(asked, OFFSETS_TIMEOUT).ok()?;
-        let offset = found.elements().first()?.offset();
-        offset.to_raw().filter(|offset| *offset >= 0)
+    fn offset_at(&mut self, (topic, number): &TopicPartition, time_ms: i64) -> Result<Option<i64>, Error> {
+        let found = self.persist("could not ask for the offset of a time", |consumer| {
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition_offset(topic, *number, Offset::Offset(time_ms))?;
+            let found = consumer.offsets_for_times(asked, OFFSETS_TIMEOUT)?;
+            found.elements().iter().try_for_each(|element| element.error())?;
+            Ok(found)
+        })?;
+        let offset = found.elements().first().and_then(|element| element.offset().to_raw());
+        Ok(offset.filter(|offset| *offset >= 0))
     }
 
     fn seek(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), Error> {
