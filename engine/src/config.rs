@@ -138,6 +138,16 @@ pub struct SourceConfig {
     pub signal: Signal,
     /// One that the list of decoders has for the signal.
     pub encoding: String,
+    /// What whoever writes the topic keys its records by, so that all of one key lie on one partition.
+    #[serde(default)]
+    pub keyed: Option<Keyed>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keyed {
+    /// All series of an entity lie on one partition, so they are judged where they are read.
+    Entity,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -193,6 +203,8 @@ impl TopicsConfig {
 pub enum Stage {
     /// Sources in, rows out.
     Ingest,
+    /// Series of sources that are keyed by entity are judged at once.
+    Keyed,
     /// Traces are put together.
     Traces,
     /// Series are judged.
@@ -202,11 +214,12 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const WITH_STATE: [Self; 3] = [Self::Traces, Self::Series, Self::Incidents];
+    pub const BEHIND_INGEST: [Self; 3] = [Self::Traces, Self::Series, Self::Incidents];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
+            Self::Keyed => "keyed",
             Self::Traces => "traces",
             Self::Series => "series",
             Self::Incidents => "incidents",
@@ -216,10 +229,10 @@ impl Stage {
     /// Of the topic that it reads, in the configuration.
     fn topic_key(self) -> &'static str {
         match self {
-            Self::Ingest => "sources",
-            Self::Traces => "spans",
-            Self::Series => "samples",
-            Self::Incidents => "findings",
+            Self::Ingest | Self::Keyed => "sources",
+            Self::Traces => "topics.spans",
+            Self::Series => "topics.samples",
+            Self::Incidents => "topics.findings",
         }
     }
 }
@@ -230,6 +243,7 @@ impl Default for Config {
             topic: topic.to_owned(),
             signal,
             encoding: encoding.to_owned(),
+            keyed: None,
         };
         Self {
             tenant: "default".to_owned(),
@@ -335,6 +349,13 @@ impl Config {
             if !seen.insert(source.topic.as_str()) {
                 return Err(format!("sources: topic {} is named twice", source.topic));
             }
+            if source.keyed.is_some() && source.signal != Signal::Metrics {
+                return Err(format!(
+                    "sources: topic {}: only metrics can be keyed: entity; {} are also routed by trace or tenant",
+                    source.topic,
+                    source.signal.as_str()
+                ));
+            }
             let of_signal = || codec::DECODERS.iter().filter(|spec| spec.signal == source.signal.as_str());
             if !of_signal().any(|spec| spec.encoding == source.encoding) {
                 let known: Vec<&str> = of_signal().map(|spec| spec.encoding).collect();
@@ -377,9 +398,9 @@ impl Config {
                 "state.location: name a directory or s3://BUCKET/PREFIX, or null to keep nothing".to_owned()
             );
         }
-        for stage in Stage::WITH_STATE {
-            SnapshotName::new(&self.group(stage), self.topic(stage), i32::MAX, 0, 0)
-                .map_err(|error| format!("kafka.group, topics.{}: {error}", stage.topic_key()))?;
+        for (stage, topic) in self.states() {
+            SnapshotName::new(&self.group(stage), topic, i32::MAX, 0, 0)
+                .map_err(|error| format!("kafka.group, {}: {error}", stage.topic_key()))?;
         }
         if !(1..=128).contains(&self.kafka.partitions) {
             return Err(
@@ -409,13 +430,20 @@ impl Config {
         format!("{}-{}", self.kafka.group, stage.as_str())
     }
 
+    /// All stages that keep a state, with the topics that they read.
+    pub fn states(&self) -> impl Iterator<Item = (Stage, &str)> {
+        let keyed = self.sources.iter().filter(|source| source.keyed.is_some());
+        let keyed = keyed.map(|source| (Stage::Keyed, source.topic.as_str()));
+        keyed.chain(Stage::BEHIND_INGEST.map(|stage| (stage, self.topic(stage))))
+    }
+
     /// The topic between the stages that a stage reads.
     ///
     /// # Panics
-    /// For ingest, which reads the sources.
+    /// For those that read the sources.
     pub fn topic(&self, stage: Stage) -> &str {
         match stage {
-            Stage::Ingest => panic!("ingest reads the sources"),
+            Stage::Ingest | Stage::Keyed => panic!("this stage reads the sources"),
             Stage::Traces => &self.topics.spans,
             Stage::Series => &self.topics.samples,
             Stage::Incidents => &self.topics.findings,

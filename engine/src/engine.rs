@@ -12,9 +12,11 @@ use kafka::{
 };
 use model::OutputTopic;
 use pipeline::settings::Span;
-use pipeline::{IncidentTask, IngestTask, Partitions, Router, SeriesStage, SeriesTask, TraceTask, routing};
+use pipeline::{
+    IncidentTask, IngestTask, KeyedTask, Partitions, Router, SeriesStage, SeriesTask, TraceTask, routing,
+};
 
-use crate::config::{Config, Signal, Stage, Start};
+use crate::config::{Config, Signal, SourceConfig, Stage, Start};
 use crate::service::http::{Metric, MetricValue, Status};
 use crate::service::server::{self, Servers};
 use crate::view::View;
@@ -42,19 +44,20 @@ impl Engine {
         connection.validate()?;
         let sources: Vec<String> = config.sources.iter().map(|source| source.topic.clone()).collect();
         let found = kafka::topics::require(&connection, &sources, START_TIMEOUT)?;
-        // Nobody waits for events.
-        let tells = |topic: &str| {
-            config.sources.iter().any(|source| source.topic == topic && source.signal != Signal::Events)
+        let names_of = |is_meant: &dyn Fn(&SourceConfig) -> bool| -> Vec<String> {
+            let meant = |topic: &str| config.sources.iter().any(|s| s.topic == topic && is_meant(s));
+            let found = found.iter().filter(|found| meant(&found.name));
+            found.flat_map(|found| routing::names(&found.name, found.partitions)).collect()
         };
-        let telling = found.iter().filter(|found| tells(&found.name));
-        let ingests: Vec<String> =
-            telling.flat_map(|found| routing::names(&found.name, found.partitions)).collect();
+        // Nobody waits for events.
+        let ingests = names_of(&|source| source.keyed.is_none() && source.signal != Signal::Events);
+        let keyed = names_of(&|source| source.keyed.is_some());
         let partitions = ensure_topics(config, &connection)?;
         let router = Router::new(&config.tenant, partitions);
-        let digest = config.digest(&format!("{} {partitions:?} {ingests:?}", config.tenant));
+        let digest = config.digest(&format!("{} {partitions:?} {ingests:?} {keyed:?}", config.tenant));
 
         let mut workers = Vec::new();
-        for stage in Stage::WITH_STATE {
+        for stage in Stage::BEHIND_INGEST {
             let topic = config.topic(stage).to_owned();
             let count = match stage {
                 Stage::Series => partitions.samples,
@@ -68,14 +71,25 @@ impl Engine {
             let tasks = match stage {
                 Stage::Traces => trace_tasks(&router, &ingests),
                 Stage::Series => series_tasks(config, &router, &ingests)?,
-                _ => incident_tasks(config, &router),
+                _ => incident_tasks(config, &router, &keyed),
             };
             workers.push((stage.as_str(), KafkaWorker::start(settings, tasks)?));
         }
-        let found = found.into_iter().map(|found| (found.name, found.partitions)).collect();
-        let settings = worker_settings(config, Stage::Ingest, found);
-        let ingest = KafkaWorker::start(settings, ingest_tasks(config, &router, &ingests)?)?;
-        workers.insert(0, (Stage::Ingest.as_str(), ingest));
+        let is_keyed = |topic: &str| config.sources.iter().any(|s| s.topic == topic && s.keyed.is_some());
+        let found = found.into_iter().map(|found| (found.name, found.partitions));
+        let (keyed, ingested): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            found.partition(|(topic, _)| is_keyed(topic));
+        if !keyed.is_empty() {
+            let mut settings = worker_settings(config, Stage::Keyed, keyed);
+            settings.checkpoints = checkpoints(config, digest)?;
+            let worker = KafkaWorker::start(settings, keyed_tasks(config, &router)?)?;
+            workers.insert(0, (Stage::Keyed.as_str(), worker));
+        }
+        if !ingested.is_empty() {
+            let settings = worker_settings(config, Stage::Ingest, ingested);
+            let worker = KafkaWorker::start(settings, ingest_tasks(config, &router, &ingests)?)?;
+            workers.insert(0, (Stage::Ingest.as_str(), worker));
+        }
         let view = Arc::new(View::default());
         let reader = read_back(config, &connection, &view)?;
         let running = Arc::new(Running {
@@ -110,13 +124,13 @@ impl Engine {
     pub fn has_processed(&self, records: u64) -> bool {
         let workers = self.running.workers();
         let all = || workers.iter().map(|(name, worker)| (*name, worker.counters().values()));
-        let ingested = |(name, values): &(&str, kafka::CounterValues)| {
-            *name == Stage::Ingest.as_str() && values.records >= records
-        };
+        let reads_sources = |name| [Stage::Ingest, Stage::Keyed].iter().any(|stage| stage.as_str() == name);
         // What was read first, so that it cannot have come later than what is compared with it.
-        let of_stages = all().filter(|(name, _)| *name != Stage::Ingest.as_str());
+        let of_stages = all().filter(|(name, _)| !reads_sources(*name));
         let read: u64 = of_stages.map(|(_, values)| values.records).sum();
-        all().any(|worker| ingested(&worker)) && read >= all().map(|(_, values)| values.routed).sum()
+        let of_sources = all().filter(|(name, _)| reads_sources(*name));
+        of_sources.map(|(_, values)| values.records).sum::<u64>() >= records
+            && read >= all().map(|(_, values)| values.routed).sum()
     }
 
     /// Whether a worker has ended by itself; [`Engine::stop`] says why.
@@ -344,7 +358,10 @@ fn checkpoints(config: &Config, config_digest: u64) -> anyhow::Result<Option<Che
     }))
 }
 
-fn ingest_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow::Result<TaskFactory> {
+/// How to make the decoder of each source.
+fn decoders(
+    config: &Config,
+) -> anyhow::Result<BTreeMap<String, fn(codec::Limits) -> Box<dyn codec::Decoder>>> {
     let mut specs = BTreeMap::new();
     for source in &config.sources {
         let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
@@ -352,6 +369,11 @@ fn ingest_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow:
         let spec = spec.ok_or_else(|| anyhow::anyhow!("sources: no decoder reads {signal} as {encoding}"))?;
         specs.insert(source.topic.clone(), spec.build);
     }
+    Ok(specs)
+}
+
+fn ingest_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow::Result<TaskFactory> {
+    let specs = decoders(config)?;
     let (router, settings, ingests) = (router.clone(), config.analysis.clone(), ingests.to_vec());
     Ok(Box::new(move |topic, partition| {
         let build = specs.get(topic).expect("the worker subscribes to the sources only");
@@ -359,6 +381,18 @@ fn ingest_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow:
         let name = format!("{topic}/{partition}");
         let name = ingests.contains(&name).then_some(name.as_str());
         Box::new(IngestTask::new(name, decoder, router.clone(), &settings))
+    }))
+}
+
+fn keyed_tasks(config: &Config, router: &Router) -> anyhow::Result<TaskFactory> {
+    let specs = decoders(config)?;
+    let (router, settings, detectors) = (router.clone(), config.analysis.clone(), config.detectors.clone());
+    SeriesStage::new(&settings, &detectors)?;
+    Ok(Box::new(move |topic, partition| {
+        let build = specs.get(topic).expect("the worker subscribes to the sources only");
+        let stage = SeriesStage::new(&settings, &detectors).expect("made once before");
+        let name = format!("{topic}/{partition}");
+        Box::new(KeyedTask::new(&name, build(codec::Limits::default()), router.clone(), &settings, stage))
     }))
 }
 
@@ -381,12 +415,12 @@ fn series_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow:
     }))
 }
 
-fn incident_tasks(config: &Config, router: &Router) -> TaskFactory {
+fn incident_tasks(config: &Config, router: &Router, keyed: &[String]) -> TaskFactory {
     let settings = config.analysis.clone();
     let topics = [(OutputTopic::Samples, Stage::Series), (OutputTopic::Spans, Stage::Traces)];
     let sources =
         topics.map(|(output, stage)| routing::names(config.topic(stage), router.partitions(output)));
-    let sources: Vec<String> = sources.into_iter().flatten().collect();
+    let sources: Vec<String> = sources.into_iter().flatten().chain(keyed.iter().cloned()).collect();
     Box::new(move |_topic, _partition| Box::new(IncidentTask::new(&settings, &sources)))
 }
 

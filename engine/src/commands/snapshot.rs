@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{OutputFormat, print, time_text};
-use crate::config::{Config, Stage};
+use crate::config::Config;
 
 /// List, export and import the stored states of partitions
 #[derive(Args)]
@@ -74,8 +74,8 @@ impl Snapshot {
                 let shown = file.display().to_string();
                 let bytes = std::fs::read(&file).with_context(|| format!("cannot read {shown}"))?;
                 let state = State::from_bytes(&bytes).context(shown)?;
-                let stage = Stage::WITH_STATE.into_iter().find(|stage| config.topic(*stage) == state.topic);
-                let stage = stage.with_context(|| {
+                let stage = config.states().find(|(_, topic)| *topic == state.topic);
+                let (stage, _) = stage.with_context(|| {
                     format!("the state is of topic {}, which this configuration does not have", state.topic)
                 })?;
                 let group = config.group(stage);

@@ -405,9 +405,10 @@ const OUTPUTS: [(OutputTopic, &str, usize, bool); 6] = [
 ];
 
 /// Until so much is said.
-fn wait_for(rig: &Rig, name: &str, lines: usize) {
+fn wait_for(fleet: &mut Fleet, name: &str, lines: usize) {
     let deadline = Instant::now() + 3 * PATIENCE;
-    while told(&committed(&rig.topic(name)), rig).len() < lines {
+    while told(&committed(&fleet.rig.topic(name)), fleet.rig).len() < lines {
+        fleet.revive();
         assert!(Instant::now() < deadline, "not in time: {lines} lines of {name}");
         std::thread::sleep(Duration::from_secs(1));
     }
@@ -480,8 +481,6 @@ fn killed_engines_say_what_one_left_alone_would_say() {
         }
     }
 
-    fleet.revive();
-
     let router = Router::new(&Config::default().tenant, PARTITIONS);
     // Each stage is waited for in its turn: what it must say follows from what the one before has written.
     for stages in 2..=4 {
@@ -490,7 +489,7 @@ fn killed_engines_say_what_one_left_alone_would_say() {
             if of_stage == stages {
                 let wanted = told(&all.remove(&topic).unwrap_or_default(), &rig).len();
                 assert!(wanted > 0, "a fault is in the scenario");
-                wait_for(&rig, name, wanted);
+                wait_for(&mut fleet, name, wanted);
                 eprintln!("{:6.1} s: {wanted} lines of {name}", began.elapsed().as_secs_f32());
             }
         }

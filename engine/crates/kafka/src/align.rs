@@ -65,8 +65,10 @@ impl<M> Aligner<M> {
         former.filter(|queue| queue.is_paused).map(|_| Flow::Resume(key.clone()))
     }
 
-    pub(crate) fn end(&mut self, key: &TopicPartition) {
-        self.queues.remove(key);
+    /// A partition is given up. librdkafka remembers that it is paused, even when it is assigned again.
+    pub(crate) fn end(&mut self, key: &TopicPartition) -> Option<Flow> {
+        let former = self.queues.remove(key);
+        former.filter(|queue| queue.is_paused).map(|_| Flow::Resume(key.clone()))
     }
 
     /// Whether a record of that time may be taken at once, without being held.
@@ -215,6 +217,10 @@ mod tests {
         let resumed: Vec<Flow> = flows.filter_map(|(_, flow)| flow).collect();
         assert_eq!(resumed, [Flow::Resume(a.clone())]);
         assert_eq!(aligner.hold(&a, 0, 1, HELD_BYTES_MAX + 1, ()), Some(Flow::Pause(a.clone())));
-        assert_eq!(aligner.begin(&a), Some(Flow::Resume(a)));
+        assert_eq!(aligner.begin(&a), Some(Flow::Resume(a.clone())));
+        assert_eq!(aligner.end(&a), None);
+        aligner.begin(&a);
+        aligner.hold(&a, 0, 1, HELD_BYTES_MAX + 1, ());
+        assert_eq!(aligner.end(&a), Some(Flow::Resume(a)), "for whoever has it next, which may be this one");
     }
 }

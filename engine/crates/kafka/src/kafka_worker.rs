@@ -277,10 +277,11 @@ impl Source for KafkaSource {
         let (Change::Assign(keys) | Change::Revoke(keys) | Change::Lost(keys)) = change;
         for key in keys {
             self.forget_fetched(key);
-            match change {
-                Change::Assign(_) => drop(self.aligner.begin(key)),
+            let flow = match change {
+                Change::Assign(_) => self.aligner.begin(key),
                 _ => self.aligner.end(key),
-            }
+            };
+            self.steer(flow);
         }
         answer(&self.consumer, change, starts);
     }

@@ -18,11 +18,11 @@ use model::{
 use crate::routing::Router;
 use crate::settings::AnalysisSettings;
 use crate::task::{PartitionTask, TaskStatus};
-use crate::watermark::{JUMP_MS, Watermark};
+use crate::watermark::Watermark;
 use crate::wire::{self, Finding, Findings, SourceWatermark};
 
 /// Moves of the watermark that are told of within one record. A record in which time goes on for longer is told of at its end.
-const MOVES_MAX: usize = 100;
+pub(crate) const MOVES_MAX: usize = 100;
 
 /// Adds a row to its part, which is sent on before if both would not fit into a record.
 macro_rules! add {
@@ -81,11 +81,7 @@ impl IngestTask {
 
     /// Before a row of that time.
     fn reach(&mut self, time_ms: i64, moves: &mut usize, out: &mut Vec<Output>) {
-        // A row from long after its record was written has a wrong clock. Others of that kind only want company, see [`Watermark`].
-        if self.written_ms.is_some_and(|written_ms| time_ms > written_ms.saturating_add(JUMP_MS)) {
-            return;
-        }
-        let Some(watermark_ms) = self.watermark.observe(time_ms) else { return };
+        let Some(watermark_ms) = self.watermark.observe_written(time_ms, self.written_ms) else { return };
         *moves += 1;
         if *moves <= MOVES_MAX {
             self.parts.flush(&self.router, out);

@@ -273,7 +273,7 @@ impl SeriesStage {
     }
 
     /// Begins to write down the state between two records. Equal states give equal bytes.
-    fn begin_snapshot(&mut self) -> Vec<StateSection> {
+    pub(crate) fn begin_snapshot(&mut self) -> Vec<StateSection> {
         let mut raw: Vec<(&SeriesId, &(Raw, i64))> = self.raw.iter().collect();
         raw.sort_unstable_by_key(|(id, _)| **id);
         let services = (&self.services, self.services_ms);
@@ -285,10 +285,15 @@ impl SeriesStage {
         ]
     }
 
+    /// Writes on, see [`PartitionTask::continue_snapshot`].
+    pub(crate) fn continue_snapshot(&mut self, series: usize) -> Option<Vec<StateSection>> {
+        self.detect.continue_state(series)
+    }
+
     /// Takes up a state, under the settings and bounds of today (log templates keep those that they were mined with). What these
     /// have changed, detectors or the length of a step, begins anew; detectors that cannot be read are returned. After an error
     /// the stage is in no defined state.
-    fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
+    pub(crate) fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
         let (raw, raw_over_limit, steps, calls, suspects, services): (Vec<_>, _, _, _, _, _) =
             state::section(sections, DERIVE)?;
         self.raw = raw.into_iter().collect();
@@ -384,13 +389,18 @@ impl SeriesTask {
         watermark: Option<SourceWatermark>,
         out: &mut Vec<Output>,
     ) {
-        for finding in &findings {
-            if let Finding::Anomaly(anomaly) = finding {
-                out.push(events::output(&Conclusion::Anomaly(anomaly.clone())));
-            }
-        }
-        wire::findings(&self.router, Findings { findings, known_ms, watermark }, out);
+        say(&self.router, Findings { findings, known_ms, watermark }, out);
     }
+}
+
+/// What was found, to the incident stage; anomalies to everybody too.
+pub(crate) fn say(router: &Router, findings: Findings, out: &mut Vec<Output>) {
+    for finding in &findings.findings {
+        if let Finding::Anomaly(anomaly) = finding {
+            out.push(events::output(&Conclusion::Anomaly(anomaly.clone())));
+        }
+    }
+    wire::findings(router, findings, out);
 }
 
 impl PartitionTask for SeriesTask {
@@ -429,7 +439,7 @@ impl PartitionTask for SeriesTask {
     }
 
     fn continue_snapshot(&mut self, series: usize) -> Option<Vec<StateSection>> {
-        self.stage.detect.continue_state(series)
+        self.stage.continue_snapshot(series)
     }
 
     fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {

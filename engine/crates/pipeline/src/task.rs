@@ -30,7 +30,8 @@ pub trait PartitionTask: Send {
     /// Takes the next record; what it gives goes into the epoch's transaction.
     fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>);
 
-    /// The partition has been at its end for a while. Only a task without a state hears of it: when that is depends on a clock.
+    /// The partition has been at its end for a while. When that is depends on a clock, so nothing of it may enter the state, and what
+    /// is said is no part of a replay.
     fn on_idle(&mut self, _out: &mut Vec<Output>) {}
 
     fn status(&self) -> TaskStatus {

@@ -34,6 +34,24 @@ impl Watermark {
         self.current_ms
     }
 
+    /// As [`observe`](Self::observe), for a row of a record that was written at `written_ms`. A row from long after that has a wrong clock;
+    /// others of that kind only want company.
+    pub fn observe_written(&mut self, time_ms: i64, written_ms: Option<i64>) -> Option<i64> {
+        if written_ms.is_some_and(|written_ms| time_ms > written_ms.saturating_add(JUMP_MS)) {
+            return None;
+        }
+        self.observe(time_ms)
+    }
+
+    /// What is remembered, for [`restore`](Self::restore): the settings are not part of it.
+    pub fn position(&self) -> (Option<i64>, u32) {
+        (self.current_ms, self.rows_ahead)
+    }
+
+    pub fn restore(&mut self, (current_ms, rows_ahead): (Option<i64>, u32)) {
+        (self.current_ms, self.rows_ahead) = (current_ms, rows_ahead);
+    }
+
     /// Takes the time of a row; returns the new watermark if it moved.
     pub fn observe(&mut self, time_ms: i64) -> Option<i64> {
         let reached = time_ms.saturating_sub(self.allowed_lateness_ms);

@@ -289,7 +289,8 @@ where
         for (topic, number, partition) in partitions.iter_mut() {
             let lag = source.lag(topic, number, partition.position);
             lag_sum = lag_sum.zip(lag).map(|(sum, lag)| sum + lag);
-            if !partition.rest.is_due(partition.position, lag) || partition.progress.is_some() {
+            let is_muted = partition.progress.as_ref().is_some_and(Progress::is_muted);
+            if !partition.rest.is_due(partition.position, lag) || is_muted {
                 continue;
             }
             partition.task.on_idle(outputs);

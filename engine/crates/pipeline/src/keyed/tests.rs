@@ -1,0 +1,127 @@
+use model::{Labels, MetricKind, OutputTopic, SampleBatchBuilder, SampleRow};
+
+use super::*;
+use crate::ingest::IngestTask;
+use crate::routing::Partitions;
+use crate::series::SeriesTask;
+use crate::settings::DetectorSettings;
+use crate::wire::{self, Incoming};
+
+const STEP_MS: i64 = 10_000;
+const START_MS: i64 = 1_700_000_000_000;
+
+/// Reads the number of a round: two series of it, of which one jumps at the end. Other records are none.
+struct Rounds;
+
+impl Decoder for Rounds {
+    fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), codec::Rejected> {
+        let Some(round) = std::str::from_utf8(record.payload).ok().and_then(|text| text.parse::<i64>().ok())
+        else {
+            return Err(codec::Rejected::TooManyRows { limit: 0 });
+        };
+        let mut builder = SampleBatchBuilder::default();
+        for metric in ["cpu", "queue"] {
+            let labels = Labels::of("cart", metric).canonical();
+            let noise = [9.0, 10.5, 11.0, 9.5][(round % 4) as usize];
+            let value = if round > 200 && metric == "cpu" { 900.0 } else { noise };
+            let (kind, time_ms) = (MetricKind::Gauge, START_MS + round * STEP_MS);
+            builder.push(&SampleRow { labels: &labels, kind, time_ms, start_ms: None, value });
+        }
+        out.push(Telemetry::Samples(builder.finish()));
+        Ok(())
+    }
+
+    fn dropped(&self) -> codec::Dropped {
+        codec::Dropped::default()
+    }
+}
+
+fn stage() -> SeriesStage {
+    let detectors: Vec<DetectorSettings> = serde_json::from_str(r#"[{"kind": "ewma"}]"#).expect("settings");
+    SeriesStage::new(&AnalysisSettings::default(), &detectors).expect("it can be made")
+}
+
+fn task() -> KeyedTask {
+    let router = Router::new("acme", Partitions::ONE);
+    KeyedTask::new("m/0", Box::new(Rounds), router, &AnalysisSettings::default(), stage())
+}
+
+fn record<'a>(offset: i64, payload: &'a [u8], headers: &'a [(&'a str, &'a [u8])]) -> SourceRecord<'a> {
+    let (topic, partition, key) = ("m", 0, None);
+    SourceRecord { timestamp_ms: None, topic, partition, offset, key, headers, payload }
+}
+
+fn give(task: &mut dyn PartitionTask, round: i64) -> Vec<Output> {
+    let mut out = Vec::new();
+    task.on_record(record(round, round.to_string().as_bytes(), &[]), &mut out);
+    out
+}
+
+fn read(output: &Output) -> Incoming {
+    let headers: Vec<(&str, &[u8])> =
+        output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    wire::read(record(0, &output.payload, &headers)).expect("what a stage wrote")
+}
+
+/// All findings, and the last watermark that was told.
+fn findings(outputs: &[Output]) -> (Vec<Finding>, Option<i64>) {
+    let (mut all, mut last_ms) = (Vec::new(), None);
+    for output in outputs.iter().filter(|output| output.topic == OutputTopic::Findings) {
+        let Incoming::Findings(findings) = read(output) else { panic!("findings lie there") };
+        all.extend(findings.findings);
+        last_ms = findings.watermark.and_then(|watermark| watermark.watermark_ms).or(last_ms);
+    }
+    (all, last_ms)
+}
+
+#[test]
+fn the_same_is_found_as_on_the_way_over_samples() {
+    let router = Router::new("acme", Partitions::ONE);
+    let settings = AnalysisSettings::default();
+    let mut ingest = IngestTask::new(Some("m/0"), Box::new(Rounds), router.clone(), &settings);
+    let mut series = SeriesTask::new("samples/0", router, &["m/0".to_owned()], "spans", stage());
+    let mut keyed = task();
+    let (mut over_samples, mut at_once) = (Vec::new(), Vec::new());
+    for round in 0..210 {
+        for output in give(&mut ingest, round).iter().filter(|output| output.topic == OutputTopic::Samples) {
+            let headers: Vec<(&str, &[u8])> =
+                output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+            series.on_record(record(round, &output.payload, &headers), &mut over_samples);
+        }
+        at_once.extend(give(&mut keyed, round));
+    }
+    let (found, told_ms) = findings(&at_once);
+    assert_eq!(found, findings(&over_samples).0);
+    assert!(found.iter().any(|finding| matches!(finding, Finding::Anomaly(_))));
+    assert_eq!(told_ms, keyed.status().watermark_ms);
+    assert!(told_ms >= Some(START_MS + 207 * STEP_MS));
+}
+
+#[test]
+fn a_snapshot_goes_on_and_what_cannot_be_read_is_a_dead_letter() {
+    let (mut whole, mut resumed) = (task(), task());
+    for round in 0..210 {
+        if round % 50 == 7 {
+            let mut next = task();
+            next.restore(&resumed.snapshot()).expect("a snapshot can be taken up");
+            resumed = next;
+            let mut out = Vec::new();
+            resumed.on_record(record(0, b"?", &[]), &mut out);
+            assert!(out.iter().any(|output| output.topic == OutputTopic::DeadLetter));
+        }
+        assert_eq!(give(&mut resumed, round), give(&mut whole, round), "round {round}");
+    }
+}
+
+#[test]
+fn a_partition_at_its_end_says_so_and_is_no_other_for_it() {
+    let (mut whole, mut idle) = (task(), task());
+    for round in 0..20 {
+        let mut out = Vec::new();
+        idle.on_idle(&mut out);
+        let Incoming::Findings(said) = read(&out[0]) else { panic!("findings lie there") };
+        assert_eq!(said.watermark, Some(SourceWatermark { source: "m/0".to_owned(), watermark_ms: None }));
+        assert_eq!(give(&mut idle, round), give(&mut whole, round));
+        assert_eq!(idle.snapshot(), whole.snapshot());
+    }
+}
