@@ -14,6 +14,9 @@
 //! where points are dense, since an operator has a budget of alerts a week and not of alerts a point. Only differences are
 //! looked at, in units of the series' own scale and range: `a x + b` with a > 0 is judged like `x`.
 //!
+//! What a series does all the time is not known at first. Until it is, evidence counts less, and more of it only as far as it
+//! would if the series were like most: this is provisional, ranks what is odd, and does not alert by itself.
+//!
 //! Limits: times of day in UTC, no weeks; the absence of a usual pattern and gaps are no evidence; an incident in the first
 //! 150 points or so is learned as normal. What is large each time and comes every few days, such as the fall of memory at a
 //! release, alerts each time. Novelty counts from the 100th block of 5 minutes on. State of a series: 8 KB at the most. The
@@ -45,22 +48,9 @@ const INTERVAL_DEFAULT_S: f64 = 60.0;
 const CLOCK_PUT_BACK_MS: i64 = 4 * 3_600_000;
 const WEEK_S: f64 = 7.0 * 86_400.0;
 
-/// Which evidence counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Evidence {
-    #[default]
-    All,
-    /// The distance from the level, and steps.
-    Level,
-    /// The novelty of the picture.
-    Novelty,
-}
-
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ensemble {
-    pub evidence: Evidence,
     pub direction: Direction,
     pub min_abs_dev: f64,
     /// As a share of the expected value's size. More than 0 makes the zero of the unit count.
@@ -170,16 +160,15 @@ impl Detector for Ensemble {
         state.hold *= faded(self.constants.hold_half_life_s);
         state.alerts *= faded(WEEK_S);
         let novelty = novelty / (1.0 + self.constants.novelty_per_alert * state.alerts);
-        let (level, novelty) = match self.evidence {
-            Evidence::All => (judgement.evidence, novelty),
-            Evidence::Level => (judgement.evidence, 0.0),
-            Evidence::Novelty => (0.0, novelty),
-        };
         let counted = |evidence: f64| self.counted(evidence, value - judgement.expected, judgement.expected);
         let held = self.constants.hold_factor * state.hold;
+        let total = |novelty: f64| {
+            let provisional = counted(judgement.provisional + novelty).min(self.constants.provisional_max);
+            counted(judgement.evidence + novelty).max(provisional)
+        };
         // The novelty of a block is that of the points that have alerted in it: it is held, and no news.
-        let evidence = counted(level + novelty);
-        let news = if state.block_alerted { counted(level) } else { evidence };
+        let evidence = total(novelty);
+        let news = if state.block_alerted { total(0.0) } else { evidence };
         let anomaly_score = if news > held { news / (1.0 + news) } else { 0.0 };
         if evidence > held {
             state.hold = evidence;
@@ -364,6 +353,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_odd_while_a_series_is_learned_ranks_high_and_does_not_alert() {
+        let score = |size: f64, usual_excess: f64| {
+            let constants = Constants { usual_excess, ..Constants::default() };
+            let value = |i: i64| noise(i) + if i == 70 { size } else { 0.0 };
+            verdicts(&Ensemble { constants, ..Ensemble::default() }, 71, value)[70].anomaly_score
+        };
+        let provisional_max = 0.8 / 1.8;
+        for size in [5.0, 6.0] {
+            // A series of which nothing else is known might do this all the time.
+            let (known, unknown) = (score(size, Constants::default().usual_excess), score(size, 1e9));
+            assert!(unknown < 0.8 * known && known <= provisional_max + 1e-9, "{size}: {unknown} {known}");
+        }
+        assert_eq!(score(20.0, Constants::default().usual_excess), score(20.0, 1e9), "it alerts by itself");
+        assert!(score(20.0, 1e9) > 0.5);
+    }
+
+    #[test]
     fn a_pattern_that_was_never_seen_is_found_within_the_usual_range() {
         // Between two levels, and once at rest half-way: no value is far from the level.
         let value = |i: i64| match i {
@@ -401,8 +407,6 @@ mod tests {
         assert_eq!(found(Ensemble { min_abs_dev: 30.0, ..default() }), [0; 0]);
         assert_eq!(found(Ensemble { min_abs_dev: 10.0, ..default() }), [1000, 1500]);
         assert_eq!(found(Ensemble { min_rel_dev: 0.3, ..default() }), [0; 0]);
-        assert_eq!(found(Ensemble { evidence: Evidence::Level, ..default() }), [1000, 1500]);
-        assert_eq!(found(Ensemble { evidence: Evidence::Novelty, ..default() }), [1000, 1500]);
     }
 
     #[test]
