@@ -1,8 +1,8 @@
 //! Two kinds of evidence, added up: how far a value lies from its level, and how new the picture is that the series gives.
 //!
 //! Fits series of which nothing is known: it is what `foreshock score` uses. The score is above 0 only where evidence rises
-//! above what there was in the last hours, so one incident is one alert and not one for each of its points. Who wants a score
-//! for every point of an incident takes [`ewma`](crate::ewma) or [`seasonal`](crate::seasonal).
+//! above what there was in the last hours, so one incident is one alert and not one for each of its points. With `every_point`
+//! each is scored for itself: what lasts is seen to last by who puts the series of an incident together.
 //!
 //! - *Level*: a robust z-score against a slow level, with a scale for either side. What is usual at a time of day is no evidence.
 //!   In a series that is smooth the step from one value to the next counts too, in units of such steps; in one that seldom
@@ -51,6 +51,8 @@ const WEEK_S: f64 = 7.0 * 86_400.0;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ensemble {
+    /// Scores each point of an incident for itself, as who groups series into incidents needs, and not the first one only.
+    pub every_point: bool,
     pub direction: Direction,
     pub min_abs_dev: f64,
     /// As a share of the expected value's size. More than 0 makes the zero of the unit count.
@@ -169,7 +171,12 @@ impl Detector for Ensemble {
         // The novelty of a block is that of the points that have alerted in it: it is held, and no news.
         let evidence = total(novelty);
         let news = if state.block_alerted { total(0.0) } else { evidence };
-        let anomaly_score = if news > held { news / (1.0 + news) } else { 0.0 };
+        let told = match (self.every_point, news > held) {
+            (true, _) => evidence,
+            (false, true) => news,
+            (false, false) => 0.0,
+        };
+        let anomaly_score = told / (1.0 + told);
         if evidence > held {
             state.hold = evidence;
         }
@@ -243,6 +250,19 @@ mod tests {
         let near = |i: &i64| (950..1100).contains(i) || (1450..1600).contains(i);
         assert_eq!(found.iter().copied().filter(near).collect::<Vec<_>>(), [1000, 1500], "{found:?}");
         assert!(found.len() < 6, "a week of noise has few alerts: {found:?}");
+    }
+
+    #[test]
+    fn every_point_of_an_incident_is_scored_if_so_told() {
+        let value = |i: i64| noise(i) + if (1000..1012).contains(&i) { 40.0 } else { 0.0 };
+        let detector = Ensemble { every_point: true, ..Ensemble::default() };
+        let found = alerts(&detector, 1500, value);
+        let during = found.iter().filter(|i| (1000..1012).contains(*i)).count();
+        assert!(during >= 10, "{found:?}");
+        assert!(found.len() < during + 6, "a usual point is none: {found:?}");
+        // What is told first is the same.
+        let firsts = alerts(&Ensemble::default(), 1500, value);
+        assert!(firsts.iter().all(|i| found.contains(i)), "{firsts:?}");
     }
 
     #[test]

@@ -121,9 +121,9 @@ impl Quiet {
 
     /// The lowest threshold that keeps the budget.
     fn threshold_at_budget(&self, phase: &Phase) -> f64 {
-        let thresholds = (0..100).map(|i| THRESHOLD_MIN + f64::from(i) * (1.0 - THRESHOLD_MIN) / 100.0);
+        let mut thresholds = (0..100).map(|i| THRESHOLD_MIN + f64::from(i) * (1.0 - THRESHOLD_MIN) / 100.0);
         let keeps = |threshold: &f64| self.mean_per_week(*threshold, phase) <= BUDGET_PER_WEEK;
-        thresholds.into_iter().find(keeps).unwrap_or(1.0)
+        thresholds.find(keeps).unwrap_or(1.0)
     }
 
     fn print(&self, phase: &Phase) {

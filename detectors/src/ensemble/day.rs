@@ -27,7 +27,7 @@ impl DayProfile {
     pub fn neighbour(&self, time_ms: i64) -> usize {
         let parts = self.means.len();
         let halves = (time_ms.rem_euclid(DAY_MS) * 2 * parts as i64 / DAY_MS) as usize;
-        let step = if halves % 2 == 0 { parts - 1 } else { 1 };
+        let step = if halves.is_multiple_of(2) { parts - 1 } else { 1 };
         (halves / 2 + step) % parts
     }
 
