@@ -1,8 +1,9 @@
 //! Two kinds of evidence, added up: how far a value lies from its level, and how new the picture is that the series gives.
 //!
 //! Fits series of which nothing is known: it is what `foreshock score` uses. The score is above 0 only where evidence rises
-//! above what there was in the last hours, so one incident is one alert and not one for each of its points. Who wants a score
-//! for every point of an incident takes [`ewma`](crate::ewma) or [`seasonal`](crate::seasonal).
+//! above what there was in the last hours, so one incident is one alert and not one for each of its points. With `every_point`
+//! each is scored for itself, until what lasts has become usual: who puts the series of an incident together waits for some points
+//! in a row.
 //!
 //! - *Level*: a robust z-score against a slow level, with a scale for either side. What is usual at a time of day is no evidence.
 //!   In a series that is smooth the step from one value to the next counts too, in units of such steps; in one that seldom
@@ -13,6 +14,9 @@
 //! Both are divided by what the series does all the time: a burst that comes every week is no news. Both count for less
 //! where points are dense, since an operator has a budget of alerts a week and not of alerts a point. Only differences are
 //! looked at, in units of the series' own scale and range: `a x + b` with a > 0 is judged like `x`.
+//!
+//! What a series does all the time is not known at first. Until it is, evidence counts less, and more of it only as far as it
+//! would if the series were like most: this is provisional, ranks what is odd, and does not alert by itself.
 //!
 //! Limits: times of day in UTC, no weeks; the absence of a usual pattern and gaps are no evidence; an incident in the first
 //! 150 points or so is learned as normal. What is large each time and comes every few days, such as the fall of memory at a
@@ -45,22 +49,11 @@ const INTERVAL_DEFAULT_S: f64 = 60.0;
 const CLOCK_PUT_BACK_MS: i64 = 4 * 3_600_000;
 const WEEK_S: f64 = 7.0 * 86_400.0;
 
-/// Which evidence counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Evidence {
-    #[default]
-    All,
-    /// The distance from the level, and steps.
-    Level,
-    /// The novelty of the picture.
-    Novelty,
-}
-
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ensemble {
-    pub evidence: Evidence,
+    /// Scores each point of an incident for itself, as who groups series into incidents needs, and not the first one only.
+    pub every_point: bool,
     pub direction: Direction,
     pub min_abs_dev: f64,
     /// As a share of the expected value's size. More than 0 makes the zero of the unit count.
@@ -170,17 +163,21 @@ impl Detector for Ensemble {
         state.hold *= faded(self.constants.hold_half_life_s);
         state.alerts *= faded(WEEK_S);
         let novelty = novelty / (1.0 + self.constants.novelty_per_alert * state.alerts);
-        let (level, novelty) = match self.evidence {
-            Evidence::All => (judgement.evidence, novelty),
-            Evidence::Level => (judgement.evidence, 0.0),
-            Evidence::Novelty => (0.0, novelty),
-        };
         let counted = |evidence: f64| self.counted(evidence, value - judgement.expected, judgement.expected);
         let held = self.constants.hold_factor * state.hold;
+        let total = |novelty: f64| {
+            let provisional = counted(judgement.provisional + novelty).min(self.constants.provisional_max);
+            counted(judgement.evidence + novelty).max(provisional)
+        };
         // The novelty of a block is that of the points that have alerted in it: it is held, and no news.
-        let evidence = counted(level + novelty);
-        let news = if state.block_alerted { counted(level) } else { evidence };
-        let anomaly_score = if news > held { news / (1.0 + news) } else { 0.0 };
+        let evidence = total(novelty);
+        let news = if state.block_alerted { total(0.0) } else { evidence };
+        let told = match (self.every_point, news > held) {
+            (true, _) => evidence,
+            (false, true) => news,
+            (false, false) => 0.0,
+        };
+        let anomaly_score = told / (1.0 + told);
         if evidence > held {
             state.hold = evidence;
         }
@@ -254,6 +251,20 @@ mod tests {
         let near = |i: &i64| (950..1100).contains(i) || (1450..1600).contains(i);
         assert_eq!(found.iter().copied().filter(near).collect::<Vec<_>>(), [1000, 1500], "{found:?}");
         assert!(found.len() < 6, "a week of noise has few alerts: {found:?}");
+    }
+
+    #[test]
+    fn every_point_of_an_incident_is_scored_if_so_told() {
+        let value = |i: i64| noise(i) + if (1000..1012).contains(&i) { 40.0 } else { 0.0 };
+        let detector = Ensemble { every_point: true, ..Ensemble::default() };
+        let found = alerts(&detector, 1500, value);
+        // What puts series together waits for three points in a row; what lasts becomes usual after some more.
+        assert!((1000..1005).all(|i| found.contains(&i)), "{found:?}");
+        let outside = found.iter().filter(|i| !(1000..1013).contains(*i)).count();
+        assert!(outside < 5, "a usual point is none: {found:?}");
+        // What is told first is the same.
+        let firsts = alerts(&Ensemble::default(), 1500, value);
+        assert!(firsts.iter().all(|i| found.contains(i)), "{firsts:?}");
     }
 
     #[test]
@@ -364,6 +375,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_odd_while_a_series_is_learned_ranks_high_and_does_not_alert() {
+        let score = |size: f64, usual_excess: f64| {
+            let constants = Constants { usual_excess, ..Constants::default() };
+            let value = |i: i64| noise(i) + if i == 70 { size } else { 0.0 };
+            verdicts(&Ensemble { constants, ..Ensemble::default() }, 71, value)[70].anomaly_score
+        };
+        let provisional_max = 0.8 / 1.8;
+        for size in [5.0, 6.0] {
+            // A series of which nothing else is known might do this all the time.
+            let (known, unknown) = (score(size, Constants::default().usual_excess), score(size, 1e9));
+            assert!(unknown < 0.8 * known && known <= provisional_max + 1e-9, "{size}: {unknown} {known}");
+        }
+        assert_eq!(score(20.0, Constants::default().usual_excess), score(20.0, 1e9), "it alerts by itself");
+        assert!(score(20.0, 1e9) > 0.5);
+    }
+
+    #[test]
     fn a_pattern_that_was_never_seen_is_found_within_the_usual_range() {
         // Between two levels, and once at rest half-way: no value is far from the level.
         let value = |i: i64| match i {
@@ -401,8 +429,6 @@ mod tests {
         assert_eq!(found(Ensemble { min_abs_dev: 30.0, ..default() }), [0; 0]);
         assert_eq!(found(Ensemble { min_abs_dev: 10.0, ..default() }), [1000, 1500]);
         assert_eq!(found(Ensemble { min_rel_dev: 0.3, ..default() }), [0; 0]);
-        assert_eq!(found(Ensemble { evidence: Evidence::Level, ..default() }), [1000, 1500]);
-        assert_eq!(found(Ensemble { evidence: Evidence::Novelty, ..default() }), [1000, 1500]);
     }
 
     #[test]

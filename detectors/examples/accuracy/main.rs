@@ -3,8 +3,8 @@
 //! `cargo run --release -p foreshock-detectors --example accuracy -- DATA [NAME=VALUE ...] [--settings N] [--search N]`
 //!
 //! DATA has the folders `cloud` (series with the rows of events in events.json) and `nab` (series with the first and last
-//! timestamp of windows in windows.json). Printed are the figures as the data are; the mean over settings that tell nothing of
-//! a series; and, with `--search`, what a choice of constants and threshold on other files gives. NAME=VALUE sets one of the
+//! timestamp of windows in windows.json). Printed are the figures as the data are; the mean over units; the mean over all settings
+//! that tell nothing of a series; and, with `--search`, what a choice of constants and threshold on other files gives. NAME=VALUE sets one of the
 //! constants.
 
 mod cross_validation;
@@ -95,10 +95,14 @@ fn main() {
     let plain = data.scored(&constants, Nuisance::NONE);
     print("plain", figures(&plain));
     if settings > 0 {
-        let all: Vec<[f64; 8]> =
-            Nuisance::settings(settings).into_iter().map(|n| figures(&data.scored(&constants, n))).collect();
-        let mean = |i: usize| all.iter().map(|figures| figures[i]).sum::<f64>() / all.len() as f64;
-        print("mean", std::array::from_fn(mean));
+        for (name, nuisances) in
+            [("units", Nuisance::units(settings)), ("mean", Nuisance::settings(settings))]
+        {
+            let all: Vec<[f64; 8]> =
+                nuisances.into_iter().map(|nuisance| figures(&data.scored(&constants, nuisance))).collect();
+            let mean = |i: usize| all.iter().map(|figures| figures[i]).sum::<f64>() / all.len() as f64;
+            print(name, std::array::from_fn(mean));
+        }
     }
     if per_file {
         for (series, scored) in data.cloud.iter().zip(&plain.cloud) {

@@ -28,6 +28,12 @@ pub struct Nuisance {
 impl Nuisance {
     pub const NONE: Self = Self { factor: 1.0, offset: 0.0, skipped: 0, warmup: 1.0 };
 
+    /// Other units only.
+    pub fn units(count: usize) -> Vec<Self> {
+        (0..count).map(|k| Self { factor: (k as f64 / count as f64).exp2(), ..Self::NONE }).collect()
+    }
+
+    /// All of it at once.
     pub fn settings(count: usize) -> Vec<Self> {
         let setting = |k: usize| {
             let part = k as f64 / count as f64;

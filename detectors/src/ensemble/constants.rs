@@ -32,6 +32,11 @@ pub struct Constants {
     pub level_habit_half_life_points: f64,
     /// Evidence counts in full after a few times as many points.
     pub level_ramp_points: f64,
+    /// The mean excess that a series is taken to have while its own is not learned: about that of the series which the example
+    /// `generated` makes.
+    pub usual_excess: f64,
+    /// Evidence that rests on the usual excess counts this much at the most: less than an alert.
+    pub provisional_max: f64,
     /// How fast a part of the day is learned.
     pub level_day_weight: f64,
     /// Sigma is at least this share of the sigma of residuals at that time of day.
@@ -78,6 +83,8 @@ impl Default for Constants {
             level_habituation: 30.0,
             level_habit_half_life_points: 2000.0,
             level_ramp_points: 300.0,
+            usual_excess: 0.06,
+            provisional_max: 0.8,
             level_day_weight: 0.1,
             day_sigma_share: 0.5,
             step_factor: 0.6,

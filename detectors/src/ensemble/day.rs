@@ -23,6 +23,14 @@ impl DayProfile {
         (time_ms.rem_euclid(DAY_MS) * self.means.len() as i64 / DAY_MS) as usize
     }
 
+    /// The other part that this time is nearest to.
+    pub fn neighbour(&self, time_ms: i64) -> usize {
+        let parts = self.means.len();
+        let halves = (time_ms.rem_euclid(DAY_MS) * 2 * parts as i64 / DAY_MS) as usize;
+        let step = if halves.is_multiple_of(2) { parts - 1 } else { 1 };
+        (halves / 2 + step) % parts
+    }
+
     pub fn mean(&self, part: usize) -> f64 {
         self.means[part]
     }

@@ -24,6 +24,8 @@ pub(super) struct Judgement {
     pub upper: f64,
     /// 1 alerts.
     pub evidence: f64,
+    /// What the evidence would be if what is not learned yet of the series were as it is in most series.
+    pub provisional: f64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -85,9 +87,10 @@ impl Level {
         let residual = value - self.mean;
         let part = self.day.part(time_ms);
         let scale = self.residuals.scale();
-        let judgement = self.judge(residual, part, setting);
+        let mut judgement = self.judge(residual, time_ms, setting);
         let others = self.step_evidence(value, setting) + self.still.observe(value, self.points, setting);
-        let judgement = Judgement { evidence: judgement.evidence + others, ..judgement };
+        judgement.evidence += others;
+        judgement.provisional += others;
         let limit = if scale > 0.0 { setting.constants.clip_scales * scale } else { f64::INFINITY };
         self.mean += weight(setting.constants.level_weight, self.points) * residual.clamp(-limit, limit);
         self.residuals.learn(residual, limit, self.points, setting);
@@ -97,20 +100,26 @@ impl Level {
         judgement
     }
 
-    fn judge(&mut self, residual: f64, part: usize, setting: Setting) -> Judgement {
-        let is_known = self.day.visits(part) >= DAY_VISITS_MIN;
+    fn judge(&mut self, residual: f64, time_ms: i64, setting: Setting) -> Judgement {
+        let (part, neighbour) = (self.day.part(time_ms), self.day.neighbour(time_ms));
+        let is_known = |part: usize| self.day.visits(part) >= DAY_VISITS_MIN;
         let (usual, spread) =
-            if is_known { (self.day.mean(part), self.day_spread.mean(part)) } else { (0.0, 0.0) };
+            if is_known(part) { (self.day.mean(part), self.day_spread.mean(part)) } else { (0.0, 0.0) };
+        // What comes every day does not come to the minute, and clocks change: the part of the day that is near explains too.
+        let nearly = if is_known(neighbour) { self.day.mean(neighbour) } else { usual };
+        let (usual_below, usual_above) = (usual.min(nearly), usual.max(nearly));
         let smallest = setting.constants.day_sigma_share * SIGMA_PER_SCALE * spread;
         let measure = self.residuals.measure(self.unlearned, smallest, setting);
         let excess = measure.excess(residual, setting);
         self.residuals.learn_excess(excess, self.points, setting);
-        let unexplained = if residual == 0.0 { 0.0 } else { (1.0 - usual / residual).clamp(0.0, 1.0) };
+        let explaining = if residual > 0.0 { usual_above } else { usual_below };
+        let unexplained = if residual == 0.0 { 0.0 } else { (1.0 - explaining / residual).clamp(0.0, 1.0) };
         Judgement {
             expected: self.mean + usual,
-            lower: self.mean - bound(-usual, measure.sigma_below, measure.alert, setting),
-            upper: self.mean + bound(usual, measure.sigma_above, measure.alert, setting),
+            lower: self.mean - bound(-usual_below, measure.sigma_below, measure.alert, setting),
+            upper: self.mean + bound(usual_above, measure.sigma_above, measure.alert, setting),
             evidence: excess / measure.alert * unexplained,
+            provisional: excess / measure.alert_provisional * unexplained,
         }
     }
 
@@ -168,4 +177,33 @@ fn bound(usual: f64, sigma: f64, alert: f64, setting: Setting) -> f64 {
     let half = (sigma * (setting.constants.usual_sigmas + alert) + usual) / 2.0;
     let root = (half * half - setting.constants.usual_sigmas * sigma * usual).max(0.0).sqrt();
     (half + root).max(usual)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Constants;
+    use super::*;
+
+    #[test]
+    fn what_comes_every_day_is_explained_half_an_hour_sooner_or_later_and_not_hours() {
+        const DAY: i64 = 288;
+        let constants = Constants::default();
+        let setting = Setting::of(300.0, &constants);
+        // The most evidence in the last day, in which the job of two hours is late.
+        let evidence = |late: i64| {
+            let begins = |i: i64| 108 + if i >= 20 * DAY { late } else { 0 };
+            let is_running = |i: i64| (begins(i)..begins(i) + 24).contains(&(i % DAY));
+            let value = |i: i64| ((i * 7919) % 101) as f64 / 50.0 + if is_running(i) { 30.0 } else { 0.0 };
+            let first: Vec<(i64, f64)> = (0..50).map(|i| (i * 300_000, value(i))).collect();
+            let mut level = Level::of(&first, setting);
+            let mut judge = |i: i64| level.observe(i * 300_000, value(i), setting).evidence;
+            let judged: Vec<f64> = (50..21 * DAY).map(&mut judge).collect();
+            judged[judged.len() - DAY as usize..].iter().copied().fold(0.0, f64::max)
+        };
+        let on_time = evidence(0);
+        for late in [-6, -3, 3, 6] {
+            assert!(evidence(late) < 1.2 * on_time + 0.1, "{late}: {} for {on_time}", evidence(late));
+        }
+        assert!(evidence(60) > 2.0 * on_time, "{} for {on_time}", evidence(60));
+    }
 }

@@ -26,6 +26,8 @@ pub(super) struct Measure {
     pub sigma_below: f64,
     /// Sigmas beyond the usual ones that alert.
     pub alert: f64,
+    /// Those that would alert if what is not learned yet of the series were as it is in most series.
+    pub alert_provisional: f64,
 }
 
 impl Residuals {
@@ -38,10 +40,18 @@ impl Residuals {
         let scale = self.scale();
         let sigma = |moment: f64| (SIGMA_PER_SCALE * (scale + root(moment)) / 2.0).max(smallest);
         let constants = setting.constants;
+        let learned = 1.0 - unlearned;
         // The mean excess is what the series does all the time.
-        let habituation = 1.0 + constants.level_habituation / setting.rate_weight * self.excess;
-        let alert = constants.alert_sigmas * habituation / (setting.rate_weight * (1.0 - unlearned));
-        Measure { sigma_above: sigma(self.moment_above), sigma_below: sigma(self.moment_below), alert }
+        let alert = |excess: f64| {
+            constants.alert_sigmas * (1.0 + constants.level_habituation / setting.rate_weight * excess)
+                / setting.rate_weight
+        };
+        Measure {
+            sigma_above: sigma(self.moment_above),
+            sigma_below: sigma(self.moment_below),
+            alert: alert(self.excess) / learned,
+            alert_provisional: alert(unlearned * constants.usual_excess + learned * self.excess),
+        }
     }
 
     pub fn learn(&mut self, residual: f64, limit: f64, points: u32, setting: Setting) {

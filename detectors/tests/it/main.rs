@@ -71,6 +71,20 @@ fn noise_does_not_alarm_and_an_incident_does() {
 }
 
 #[test]
+fn a_lone_spike_is_one_anomaly_and_spoils_nothing() {
+    for spec in DETECTORS {
+        for size in [300.0, -300.0, 1e9] {
+            let mut values: Vec<f64> = noisy(1200).collect();
+            values[500] += size;
+            let found = alarms(&observe(&mut *bank(spec), &points(values)));
+            // It is no new level; every other detector tells of it, and of nothing that follows.
+            let expected: &[usize] = if spec.name == "level_shift" { &[] } else { &[500] };
+            assert_eq!(found, expected, "{} {size}", spec.name);
+        }
+    }
+}
+
+#[test]
 fn there_is_no_verdict_during_warmup() {
     for spec in DETECTORS {
         let verdicts =

@@ -22,8 +22,8 @@ use series::Series;
 /// Every .csv file below the input is one series, with the columns timestamp and value in the order of time, and other columns that are
 /// kept. A timestamp is a date and time (in UTC if it names no offset) or the seconds, milliseconds, microseconds or nanoseconds since 1970.
 /// The output has the same files with anomaly_score (0 to 1, above 0.5 is an alert), expected, lower and upper. Each row is judged by the rows
-/// before it only. With the detector ensemble an incident is one alert, at its first row; with the others every row of it is. Links to folders
-/// are not followed.
+/// before it only. An incident is one alert, at its first row, with the detector ensemble; with level_shift one at the row that makes a new level
+/// certain; with the others every row of it is. Links to folders are not followed.
 #[derive(Args)]
 pub struct Score {
     /// Folder with the series
