@@ -1,6 +1,7 @@
 //! The engine on Apache Kafka, from telemetry on source topics to alerts. Needs `FORESHOCK_TEST_BROKERS` and `kcat`.
 
 mod catch_up;
+mod dead_letters;
 mod killed;
 mod scale_out;
 

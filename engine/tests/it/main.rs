@@ -1,5 +1,6 @@
 //! The binary as a user runs it, and the house rules.
 
 mod command_line;
+mod dead_letters;
 mod scenarios;
 mod tidy;

@@ -13,6 +13,7 @@ pub mod cloud_events;
 mod compression;
 pub mod dead_letter;
 pub mod decoder;
+pub mod detect;
 pub mod encode;
 mod exponential;
 mod hex;

@@ -58,6 +58,9 @@ pub enum Error {
     )]
     Fatal { reason: String },
 
+    #[error("the transaction was aborted ({reason}), so nothing of it was written: try again")]
+    Aborted { reason: String },
+
     #[error("another member uses the same `group.instance.id` ({reason}): give every process its own")]
     InstanceFenced { reason: String },
 
@@ -88,9 +91,11 @@ pub enum Error {
 impl Error {
     pub fn action(&self) -> Action {
         match self {
-            Error::Unreachable { .. } | Error::Kafka { .. } | Error::Fatal { .. } | Error::Thread { .. } => {
-                Action::Retry
-            }
+            Error::Unreachable { .. }
+            | Error::Kafka { .. }
+            | Error::Fatal { .. }
+            | Error::Aborted { .. }
+            | Error::Thread { .. } => Action::Retry,
             Error::Recovery(worker::RecoveryError::Store(error)) if error.is_transient() => Action::Retry,
             _ => Action::Stop,
         }

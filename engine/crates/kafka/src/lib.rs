@@ -2,6 +2,8 @@
 //!
 //! - [`KafkaWorker`]: one thread that reads partitions, runs their tasks and writes each epoch in one transaction.
 //! - [`TopicReader`]: reads whole topics from the beginning, outside any consumer group.
+//! - [`TopicScan`]: reads what lies on a topic now, once, outside any consumer group.
+//! - [`TransactionalWriter`]: writes records that become visible together or not at all.
 //! - [`TopicWriter`]: a plain producer for the demo and the `produce` command.
 //! - [`topics`]: creates what the engine writes to, checks what it reads from.
 //! - [`MockKafka`]: a broker within this process, for the demo. It proves nothing about transactions.
@@ -16,9 +18,11 @@ mod kafka_worker;
 mod lag;
 mod mock;
 mod reader;
+mod scan;
 mod settings;
 pub mod topics;
 mod transaction;
+mod transactional_writer;
 mod writer;
 
 pub use ::worker::{Checkpoints, CounterValues, TaskFactory, WorkerCounters, on_threads};
@@ -26,6 +30,8 @@ pub use error::{Action, Error};
 pub use kafka_worker::{KafkaWorker, WorkerState};
 pub use mock::MockKafka;
 pub use reader::{ReadRecord, TopicReader};
+pub use scan::{PartitionExtent, ScanEnd, TopicScan};
 pub use settings::{ConnectionSettings, Secret, Security, StartOffset, WorkerSettings};
 pub use topics::{TopicSpec, TopicState};
+pub use transactional_writer::TransactionalWriter;
 pub use writer::{TopicWriter, WriteRecord};
