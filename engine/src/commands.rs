@@ -4,6 +4,7 @@ mod completion;
 mod dead_letter;
 mod demo;
 mod incidents;
+mod inspect;
 mod produce;
 mod replay;
 mod run;
@@ -40,6 +41,7 @@ pub enum Command {
     Incidents(incidents::Incidents),
     Snapshot(snapshot::Snapshot),
     Templates(templates::Templates),
+    Inspect(inspect::Inspect),
     DeadLetter(dead_letter::DeadLetter),
     Completion(completion::Completion),
 }
@@ -61,6 +63,7 @@ impl Command {
             Self::Incidents(command) => command.run(),
             Self::Snapshot(command) => command.run(),
             Self::Templates(command) => command.run(),
+            Self::Inspect(command) => command.run(),
             Self::DeadLetter(command) => command.run(),
             Self::Completion(command) => command.run(),
         }
@@ -95,13 +98,17 @@ fn print(text: &str) -> anyhow::Result<()> {
     written.context("cannot write to standard output; is the disk full, or has the reader gone?")
 }
 
+/// A value as it stands in the configuration.
+fn setting<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
 /// RFC 3339, epoch milliseconds, or a length of time before now such as `-14d`.
 fn time_ms(text: &str) -> Result<i64, String> {
     if let Some(before) = text.strip_prefix('-')
         && before.ends_with(|last: char| last.is_ascii_alphabetic())
     {
-        let span: pipeline::settings::Span =
-            serde_json::from_value(before.into()).map_err(|error| error.to_string())?;
+        let span: pipeline::settings::Span = setting(before)?;
         return Ok(jiff::Timestamp::now().as_millisecond() - span.ms());
     }
     if let Ok(ms) = text.parse() {

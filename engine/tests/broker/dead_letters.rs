@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use codec::dead_letter;
+use codec::dead_letter::unreadable;
 use kafka::{ConnectionSettings, TopicSpec, TopicWriter, WriteRecord};
 use model::SourceRecord;
 
@@ -73,7 +73,7 @@ fn two_who_send_at_the_same_time_send_each_record_once() {
             headers: &[],
             payload: payload.as_bytes(),
         };
-        let output = dead_letter::unreadable(record, "because");
+        let output = unreadable(record, "because");
         let (topic, headers, payload) = (topic.as_str(), &output.headers[..], &output.payload[..]);
         writer.write(WriteRecord { topic, headers, payload, ..WriteRecord::default() }).expect("written");
     }

@@ -82,8 +82,8 @@ pub(crate) fn recognized(payload: &[u8]) -> Option<&'static str> {
     found.map(|(_, encoding)| *encoding)
 }
 
-/// Writes over `out`.
-fn decompress(encoding: &str, payload: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Rejected> {
+/// Undoes a compression that a `content-encoding` names. Writes over `out`, at most `limit` bytes and one more.
+pub fn decompress(encoding: &str, payload: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Rejected> {
     out.clear();
     match encoding.to_ascii_lowercase().as_str() {
         "gzip" | "x-gzip" => read("gzip", flate2::bufread::MultiGzDecoder::new(payload), limit, out),

@@ -110,7 +110,7 @@ impl Detector {
         Some(Detected { signal: "logs", encoding: "plain", why: why.to_owned() })
     }
 
-    /// How many rows a decoder gets; none unless there are some, and more of them than are left out.
+    /// How many rows a decoder gets; none unless there are some, or if it leaves out more than twice as many.
     fn rows(&mut self, at: usize, record: SourceRecord<'_>) -> Option<usize> {
         let decoder = &mut self.decoders[at];
         let dropped = decoder.dropped().total();
@@ -118,7 +118,7 @@ impl Detector {
         decoder.decode(record, &mut out).ok()?;
         let dropped = decoder.dropped().total() - dropped;
         let rows: usize = out.iter().map(|batch: &Telemetry| batch.record_batch().num_rows()).sum();
-        (rows > 0 && rows as u64 >= dropped).then_some(rows)
+        (rows > 0 && dropped <= 2 * rows as u64).then_some(rows)
     }
 }
 

@@ -29,9 +29,12 @@ pub mod plain;
 pub mod prometheus;
 mod series;
 mod severity;
+pub mod split;
 mod time;
 mod wire;
 mod zipkin;
 
+pub use compression::decompress;
 pub use dead_letter::dead_letter;
 pub use decoder::{DECODERS, Decoder, DecoderSpec, Dropped, Limits, Rejected, decoder};
+pub use otlp_json::otlp_json_to_protobuf;

@@ -3,6 +3,7 @@
 //!
 //! The records are made of one valid record for each format, from fixed seeds, so that a failure comes again.
 
+use foreshock_codec::detect::Detector;
 use foreshock_codec::{DECODERS, DecoderSpec, Dropped, Limits, Rejected, decoder, ipc};
 use model::{SourceRecord, Telemetry};
 use prost::Message;
@@ -223,6 +224,12 @@ fn every_format_may_be_compressed() {
             crate::decode_as(limits, (spec.signal, spec.encoding), headers, payload)
         };
         let expected = decode(&[], &valid, LIMITS).unwrap();
+        assert_eq!(
+            decode(&[], &gzip(&valid), LIMITS).unwrap(),
+            expected,
+            "{} by its first bytes",
+            spec.encoding
+        );
         for (encoding, payload) in [
             ("gzip", gzip(&valid)),
             ("zstd", zstd::encode_all(valid.as_slice(), 1).unwrap()),
@@ -237,6 +244,37 @@ fn every_format_may_be_compressed() {
             };
             let rejected = decode(&headers, &bomb, LIMITS).unwrap_err();
             assert_eq!(rejected.code(), "decompressed_too_large", "{} {encoding}", spec.encoding);
+        }
+    }
+}
+
+#[test]
+fn every_format_is_found_by_looking_at_a_record() {
+    let mut detector = Detector::new(LIMITS);
+    for spec in DECODERS {
+        for valid in valid(spec.signal, spec.encoding) {
+            for (headers, payload) in [(&[][..], valid.clone()), (&[][..], gzip(&valid))] {
+                let record = SourceRecord { headers, timestamp_ms: Some(1), ..crate::record(&payload) };
+                let found = detector.detect(record).map(|found| (found.signal, found.encoding));
+                assert_eq!(found, Some((spec.signal, spec.encoding)), "{}", String::from_utf8_lossy(&valid));
+            }
+        }
+    }
+}
+
+#[test]
+fn looking_at_any_record_ends_well_and_what_is_found_can_be_read() {
+    let mut detector = Detector::new(LIMITS);
+    let mut random = Random(7);
+    for spec in DECODERS {
+        let valid = valid(spec.signal, spec.encoding);
+        for _ in 0..200 {
+            let payload = record(&valid, &mut random);
+            let record = SourceRecord { timestamp_ms: Some(1), ..crate::record(&payload) };
+            if let Some(found) = detector.detect(record) {
+                let mut decoder = decoder(found.signal, found.encoding, LIMITS).unwrap();
+                assert_eq!(decoder.decode(record, &mut Vec::new()), Ok(()), "{found:?} {payload:?}");
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ mod rearranged;
 mod record_time;
 mod round_trip;
 mod span_formats;
+mod split;
 
 use foreshock_codec::{Dropped, Limits, Rejected, decoder};
 use model::{SourceRecord, Telemetry};
