@@ -2,5 +2,7 @@
 
 mod command_line;
 mod dead_letters;
+mod inspect;
+mod receivers;
 mod scenarios;
 mod tidy;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::util::IntoOpaque;
 
 use crate::Error;
 use crate::client::{DeliveryContext, unreachable};
@@ -26,7 +27,15 @@ pub struct WriteRecord<'a> {
 
 /// The same for librdkafka.
 pub(crate) fn base_record<'a>(write: &WriteRecord<'a>) -> BaseRecord<'a, [u8], [u8]> {
-    let mut record = BaseRecord::to(write.topic).payload(write.payload);
+    base_record_with(write, ())
+}
+
+/// With what is given back once it is known what became of the record.
+pub(crate) fn base_record_with<'a, O: IntoOpaque>(
+    write: &WriteRecord<'a>,
+    opaque: O,
+) -> BaseRecord<'a, [u8], [u8], O> {
+    let mut record = BaseRecord::with_opaque_to(write.topic, opaque).payload(write.payload);
     record.partition = write.partition;
     record.key = write.key;
     record.timestamp = write.timestamp_ms;
@@ -34,6 +43,25 @@ pub(crate) fn base_record<'a>(write: &WriteRecord<'a>) -> BaseRecord<'a, [u8], [
         record = record.headers(owned_headers(write.headers));
     }
     record
+}
+
+/// Why a record was not delivered.
+pub(crate) fn refusal(brokers: &str, topic: &str, code: RDKafkaErrorCode) -> Error {
+    if let Some(error) = Error::from_refusal(code, Doing::Writing(topic)) {
+        return error;
+    }
+    match code {
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownPartition => {
+            Error::MissingTopics { brokers: brokers.to_owned(), topics: vec![topic.to_owned()] }
+        }
+        RDKafkaErrorCode::MessageSizeTooLarge => Error::RecordTooLarge { topic: topic.to_owned() },
+        code => Error::Kafka {
+            doing: "a record was not delivered",
+            source: rdkafka::error::KafkaError::MessageProduction(code),
+        },
+    }
 }
 
 fn owned_headers(headers: &[(String, Vec<u8>)]) -> OwnedHeaders {
@@ -95,22 +123,6 @@ impl TopicWriter {
     }
 
     fn refusal(&self, topic: &str, code: Option<RDKafkaErrorCode>) -> Error {
-        let code = code.unwrap_or(RDKafkaErrorCode::Unknown);
-        if let Some(error) = Error::from_refusal(code, Doing::Writing(topic)) {
-            return error;
-        }
-        match code {
-            RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownPartition => Error::MissingTopics {
-                brokers: self.connection.brokers.clone(),
-                topics: vec![topic.to_owned()],
-            },
-            RDKafkaErrorCode::MessageSizeTooLarge => Error::RecordTooLarge { topic: topic.to_owned() },
-            code => Error::Kafka {
-                doing: "a record was not delivered",
-                source: rdkafka::error::KafkaError::MessageProduction(code),
-            },
-        }
+        refusal(&self.connection.brokers, topic, code.unwrap_or(RDKafkaErrorCode::Unknown))
     }
 }
