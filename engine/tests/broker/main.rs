@@ -2,7 +2,9 @@
 
 mod catch_up;
 mod dead_letters;
+mod doors;
 mod killed;
+mod random_records;
 mod scale_out;
 
 use std::fmt::Write as _;

@@ -18,6 +18,7 @@ mod prometheus;
 mod pruned;
 mod rearranged;
 mod record_time;
+mod records;
 mod round_trip;
 mod span_formats;
 mod split;
