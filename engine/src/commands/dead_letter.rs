@@ -110,9 +110,9 @@ impl DeadLetterTopic {
     fn open(config: &Config, filter: &Filter) -> anyhow::Result<Self> {
         let connection: ConnectionSettings = connection(config);
         let scan = TopicScan::new(&connection, &config.topics.dead_letter, TIMEOUT)?;
-        let starts = match filter.from_ms() {
+        let starts = match filter.begin_ms() {
             // That a record was sent again is said behind it.
-            Some(from_ms) => scan.since(from_ms)?,
+            Some(begin_ms) => scan.since(begin_ms)?,
             None => scan.beginning(),
         };
         let mut topic = Self { scan, starts, replayed: Replayed::default(), foreign: 0 };

@@ -28,7 +28,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn from_ms(&self) -> Option<i64> {
+    pub(super) fn begin_ms(&self) -> Option<i64> {
         self.from
     }
 
