@@ -25,8 +25,8 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let topics = [("foreshock.dead-letter", 1), ("otlp_logs", 4), ("otlp_spans", 1), ("other", 1)];
-        let kafka = MockKafka::start(&topics).unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let kafka = MockKafka::start(&topics).expect("a broker");
+        let folder = tempfile::tempdir().expect("a folder");
         let configuration =
             configuration(&folder, &format!("kafka: {{ brokers: \"{}\" }}\n", kafka.brokers()));
         Self { kafka, _folder: folder, configuration }
@@ -34,7 +34,7 @@ impl Rig {
 
     /// Writes records as the engine does that could not read them.
     fn bury(&self, records: &[(SourceRecord<'_>, &str)]) {
-        let writer = TopicWriter::new(&self.kafka.connection()).unwrap();
+        let writer = TopicWriter::new(&self.kafka.connection()).expect("a connection");
         for (record, reason) in records {
             let output = dead_letter::unreadable(*record, reason);
             let record = WriteRecord {
@@ -44,9 +44,9 @@ impl Rig {
                 payload: &output.payload,
                 ..WriteRecord::default()
             };
-            writer.write(record).unwrap();
+            writer.write(record).expect("written");
         }
-        writer.flush(TIMEOUT).unwrap();
+        writer.flush(TIMEOUT).expect("written");
     }
 
     fn run(&self, arguments: &[&str]) -> String {
@@ -56,18 +56,18 @@ impl Rig {
     }
 
     fn try_run(&self, arguments: &[&str]) -> std::process::Output {
-        let configuration = self.configuration.to_str().unwrap();
+        let configuration = self.configuration.to_str().expect("a path in UTF-8");
         foreshock(&[&["dead-letter", "-c", configuration], arguments].concat())
     }
 
     fn list(&self, arguments: &[&str]) -> Vec<Value> {
         let listed = self.run(&[&["list", "--output", "json"], arguments].concat());
-        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        listed.lines().map(|line| serde_json::from_str(line).expect("readable")).collect()
     }
 
     /// What lies in a partition.
     fn records(&self, topic: &str, partition: i32) -> Vec<Written> {
-        let scan = TopicScan::new(&self.kafka.connection(), topic, TIMEOUT).unwrap();
+        let scan = TopicScan::new(&self.kafka.connection(), topic, TIMEOUT).expect("a connection");
         let mut records = Vec::new();
         scan.read(&scan.beginning(), TIMEOUT, |record| {
             if record.partition == partition {
@@ -77,7 +77,7 @@ impl Rig {
             }
             ControlFlow::Continue(())
         })
-        .unwrap();
+        .expect("the topic can be read");
         records
     }
 }

@@ -18,8 +18,8 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let kafka = MockKafka::start(&[("telemetry", 3), ("empty", 1)]).unwrap();
-        let writer = TopicWriter::new(&kafka.connection()).unwrap();
+        let kafka = MockKafka::start(&[("telemetry", 3), ("empty", 1)]).expect("a broker");
+        let writer = TopicWriter::new(&kafka.connection()).expect("a connection");
         Self { kafka, writer }
     }
 
@@ -27,15 +27,15 @@ impl Rig {
         let (partition, timestamp_ms) = (Some(partition), Some(timestamp_ms));
         self.writer
             .write(WriteRecord { topic: "telemetry", partition, key, headers: &[], payload, timestamp_ms })
-            .unwrap();
+            .expect("written");
     }
 
     fn inspect(&self, topic: &str, arguments: &[&str]) -> Value {
-        self.writer.flush(TIMEOUT).unwrap();
+        self.writer.flush(TIMEOUT).expect("written");
         let fixed = ["inspect", topic, "--brokers", self.kafka.brokers(), "--output", "json"];
         let output = foreshock(&[&fixed, arguments].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
+        serde_json::from_slice(&output.stdout).expect("readable")
     }
 }
 
@@ -56,10 +56,13 @@ fn metrics(service: &str, time_ms: i64) -> Vec<u8> {
 }
 
 fn problem<'a>(report: &'a Value, part: &str) -> &'a Value {
-    let problems = report["problems"].as_array().unwrap();
-    problems.iter().find(|problem| problem["problem"].as_str().unwrap().contains(part)).unwrap_or_else(|| {
-        panic!("no problem holds {part:?}: {problems:?}");
-    })
+    let problems = report["problems"].as_array().expect("a list");
+    problems
+        .iter()
+        .find(|problem| problem["problem"].as_str().expect("readable").contains(part))
+        .unwrap_or_else(|| {
+            panic!("no problem holds {part:?}: {problems:?}");
+        })
 }
 
 #[test]

@@ -11,10 +11,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::Error;
-use crate::client::{LogContext, lone_consumer, unreachable, warn_of_consumer};
+use crate::client::{LogContext, lone_consumer, reading_config, unreachable, warn_of_consumer};
 use crate::error::Doing;
 use crate::kafka_worker::{headers_of, record_of};
-use crate::settings::{ConnectionSettings, Side, keep_known};
+use crate::settings::ConnectionSettings;
 use crate::topics;
 
 const POLL: Duration = Duration::from_millis(100);
@@ -51,17 +51,7 @@ impl TopicScan {
     /// Looks the topic up. Brokers that are silent for `timeout` count as unreachable, now and later.
     pub fn new(connection: &ConnectionSettings, topic: &str, timeout: Duration) -> Result<Self, Error> {
         let found = topics::require(connection, &[topic.to_owned()], timeout)?;
-        let mut config = connection.client_config(&format!("scan-{topic}"))?;
-        config.set("fetch.wait.max.ms", "100");
-        keep_known(connection, &mut config, Side::Consumer);
-        // librdkafka wants a name for a group even where none is joined; nothing is committed under it.
-        config.set("group.id", "foreshock-scan");
-        config.set("enable.auto.commit", "false");
-        config.set("enable.auto.offset.store", "false");
-        config.set("isolation.level", "read_committed");
-        config.set("enable.partition.eof", "true");
-        // Where records were deleted meanwhile, the oldest that are left come next.
-        config.set("auto.offset.reset", "earliest");
+        let config = reading_config(connection, &format!("scan-{topic}"))?;
         let consumer = lone_consumer(&config)?;
         let mut extents = Vec::new();
         for state in &found {

@@ -28,6 +28,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// What a connection may hold of bodies that nobody has read yet.
+const HTTP1_BUFFER_BYTES_MAX: usize = 64 << 10;
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 /// A silent HTTP/2 connection is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long requests under way may take at the end.
@@ -196,10 +200,13 @@ impl Listening {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.exporter.settings.read_timeout)
+            .max_buf_size(HTTP1_BUFFER_BYTES_MAX)
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEADER_BYTES_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(KEEP_ALIVE);
         let (door, exporter) = (self.door, Arc::clone(&self.exporter));
         let service = service_fn(move |request| {
@@ -242,5 +249,6 @@ async fn handle(door: Door, exporter: &Exporter, request: Request<Incoming>) -> 
         return remote_write::handle(exporter, request).await;
     }
     let refusal = Refusal::NoSuchPath;
+    exporter.otlp_http.refused(&refusal);
     answer::refused(&refusal, Duration::ZERO, "text/plain; charset=utf-8", format!("{refusal}\n"))
 }

@@ -101,7 +101,7 @@ mod tests {
         let record = SourceRecord { headers: &headers, ..crate::decoder::record(&payload) };
         assert!(Replayed::is_said_by(&record));
         let mut read = Replayed::default();
-        read.add(&record).unwrap();
+        read.add(&record).expect("readable");
         read
     }
 

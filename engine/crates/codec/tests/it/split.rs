@@ -30,17 +30,17 @@ fn by_kind(mut rows: Vec<String>) -> Vec<String> {
 }
 
 fn check(signal: &str, request: &[u8], bytes_max: usize) -> Result<(), TestCaseError> {
-    let pieces = split::otlp(signal, request, bytes_max).unwrap();
+    let pieces = split::otlp(signal, request, bytes_max).expect("a request");
     for piece in &pieces.pieces {
         prop_assert!(!piece.payload.is_empty() && piece.payload.len() <= bytes_max);
     }
     let written: usize = pieces.pieces.iter().map(|piece| piece.payload.len()).sum();
     prop_assert!(written <= 4 * request.len(), "{written} of {}", request.len());
-    let whole = split::otlp(signal, request, usize::MAX).unwrap();
+    let whole = split::otlp(signal, request, usize::MAX).expect("a request");
     let items = |pieces: &Pieces<'_>| pieces.pieces.iter().map(|piece| piece.items).sum::<u64>();
     prop_assert_eq!(items(&pieces) + pieces.too_large, items(&whole));
-    let (rows, dropped) = read((signal, "otlp_proto"), request).unwrap();
-    let (of_pieces, dropped_of_pieces) = read_pieces((signal, "otlp_proto"), &pieces).unwrap();
+    let (rows, dropped) = read((signal, "otlp_proto"), request).expect("a request");
+    let (of_pieces, dropped_of_pieces) = read_pieces((signal, "otlp_proto"), &pieces).expect("a request");
     if pieces.too_large == 0 {
         prop_assert_eq!((of_pieces, dropped_of_pieces), (by_kind(rows), dropped.total()));
     } else {

@@ -27,34 +27,34 @@ impl Held {
     }
 
     pub fn set(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+        *self.mood.lock().expect("nobody panicked") = mood;
     }
 
     /// Answers all that wait.
     pub fn answer(&self) {
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+        let waiting = std::mem::take(&mut *self.waiting.lock().expect("nobody panicked"));
         waiting.into_iter().for_each(|done| done(Ok(())));
     }
 
     pub fn waiting(&self) -> usize {
-        self.waiting.lock().unwrap().len()
+        self.waiting.lock().expect("nobody panicked").len()
     }
 
     /// Takes what was written.
     pub fn take(&self) -> Vec<(String, Vec<u8>)> {
-        std::mem::take(&mut *self.records.lock().unwrap())
+        std::mem::take(&mut *self.records.lock().expect("nobody panicked"))
     }
 }
 
 impl Destination for Held {
     fn write(&self, topic: &str, payload: &[u8], done: Done) {
-        self.records.lock().unwrap().push((topic.to_owned(), payload.to_vec()));
-        let mood = *self.mood.lock().unwrap();
+        self.records.lock().expect("nobody panicked").push((topic.to_owned(), payload.to_vec()));
+        let mood = *self.mood.lock().expect("nobody panicked");
         match mood {
             Mood::Safe => done(Ok(())),
             Mood::Later => done(Err(Undelivered::Later("the brokers are away".to_owned()))),
             Mood::Never => done(Err(Undelivered::Never("the topic takes no such record".to_owned()))),
-            Mood::Silent => self.waiting.lock().unwrap().push(done),
+            Mood::Silent => self.waiting.lock().expect("nobody panicked").push(done),
         }
     }
 }

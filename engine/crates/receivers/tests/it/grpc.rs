@@ -18,11 +18,17 @@ use crate::destination::Mood;
 use crate::rig::{Rig, TIME_NS, logs, metrics, settings, topics, wait_until};
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
 async fn logs_client(rig: &Rig) -> LogsServiceClient<Channel> {
-    LogsServiceClient::connect(rig.grpc()).await.unwrap()
+    LogsServiceClient::connect(rig.grpc()).await.expect("a connection")
+}
+
+async fn until_held(rig: &Rig) {
+    while rig.held.waiting() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[test]
@@ -65,9 +71,7 @@ fn nothing_is_acknowledged_before_it_is_safe() {
     run(async {
         let mut client = logs_client(&rig).await;
         let call = tokio::spawn(async move { client.export(logs(1)).await });
-        while rig.held.waiting() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_held(&rig).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(!call.is_finished());
         assert!(rig.receivers.counters().in_flight_bytes > 0);
@@ -78,7 +82,7 @@ fn nothing_is_acknowledged_before_it_is_safe() {
 }
 
 fn refusal(rig: &Rig, request: ExportLogsServiceRequest) -> Status {
-    run(async { logs_client(rig).await.export(request).await.unwrap_err() })
+    run(async { logs_client(rig).await.export(request).await.expect_err("a refusal") })
 }
 
 #[test]
@@ -103,9 +107,7 @@ fn at_the_bound_senders_are_told_to_come_back_and_when() {
         let mut client = logs_client(&rig).await;
         let mut first = client.clone();
         let first = tokio::spawn(async move { first.export(logs(4)).await });
-        while rig.held.waiting() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_held(&rig).await;
         let status = client.export(logs(4)).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
         let delay = status.get_details_retry_info().and_then(|info| info.retry_delay);
@@ -113,9 +115,7 @@ fn at_the_bound_senders_are_told_to_come_back_and_when() {
         rig.held.answer();
         first.await.unwrap().unwrap();
         let second = tokio::spawn(async move { client.export(logs(4)).await });
-        while rig.held.waiting() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_held(&rig).await;
         rig.held.answer();
         second.await.unwrap().unwrap();
     });
@@ -128,9 +128,7 @@ fn a_sender_that_goes_away_leaves_its_bytes_until_the_record_is_safe() {
     run(async {
         let mut client = logs_client(&rig).await;
         let call = tokio::spawn(async move { client.export(logs(1)).await });
-        while rig.held.waiting() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_held(&rig).await;
         call.abort();
     });
     std::thread::sleep(Duration::from_millis(100));

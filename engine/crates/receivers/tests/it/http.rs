@@ -17,8 +17,8 @@ const LOG: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNan
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    writer.write_all(bytes).unwrap();
-    writer.finish().unwrap()
+    writer.write_all(bytes).expect("written");
+    writer.finish().expect("written")
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn write_request(names: &[&str]) -> Vec<u8> {
         samples: vec![Sample { value: 1.0, timestamp: 1_760_000_000_000 }],
     };
     let request = WriteRequest { timeseries: names.iter().map(series).collect() };
-    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
+    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).expect("compressed")
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Rig {
 
     pub fn with(settings: Settings, topics: Topics, mood: Mood) -> Self {
         let held = Held::new(mood);
-        let receivers = start(settings, topics, held.clone()).unwrap();
+        let receivers = start(settings, topics, held.clone()).expect("the doors open");
         Self { receivers, held }
     }
 
@@ -49,15 +49,15 @@ impl Rig {
     }
 
     pub fn grpc(&self) -> String {
-        format!("http://{}", self.receivers.grpc.unwrap())
+        format!("http://{}", self.receivers.grpc.expect("the door is open"))
     }
 
     pub fn http(&self) -> SocketAddr {
-        self.receivers.http.unwrap()
+        self.receivers.http.expect("the door is open")
     }
 
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
-        post(TcpStream::connect(self.http()).unwrap(), path, headers, body)
+        post(TcpStream::connect(self.http()).expect("a connection"), path, headers, body)
     }
 }
 
@@ -88,7 +88,7 @@ pub fn post(mut stream: impl Read + Write, path: &str, headers: &[(&str, &str)],
     if !headers.iter().any(|(name, _)| *name == "content-length") {
         head += &format!("content-length: {}\r\n", body.len());
     }
-    stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+    stream.write_all(format!("{head}\r\n").as_bytes()).expect("written");
     // A server that has had enough may answer and close before it has read everything.
     let _ = stream.write_all(body);
     response(stream)

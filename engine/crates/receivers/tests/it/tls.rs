@@ -23,17 +23,18 @@ struct Authority {
 impl Authority {
     fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("foreshock-receivers-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        fs::create_dir_all(&folder).expect("the folder is writable");
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        fs::write(folder.join("ca.pem"), issuer.pem()).unwrap();
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a certificate"))
+            .expect("a certificate");
+        fs::write(folder.join("ca.pem"), issuer.pem()).expect("written");
         for who in ["server", "client"] {
-            let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-            let certificate = params.signed_by(&key, &issuer).unwrap();
-            fs::write(folder.join(format!("{who}.pem")), certificate.pem()).unwrap();
-            fs::write(folder.join(format!("{who}.key")), key.serialize_pem()).unwrap();
+            let key = KeyPair::generate().expect("a certificate");
+            let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+            let certificate = params.signed_by(&key, &issuer).expect("parameters");
+            fs::write(folder.join(format!("{who}.pem")), certificate.pem()).expect("written");
+            fs::write(folder.join(format!("{who}.key")), key.serialize_pem()).expect("written");
         }
         Self { folder }
     }
@@ -53,23 +54,25 @@ impl Authority {
     /// Sends a request; the status, unless there is no connection.
     fn send(&self, rig: &Rig, with_certificate: bool) -> Option<u16> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_file(self.path("ca.pem")).expect("a certificate"))
+            .expect("a certificate");
         let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .unwrap()
+            .expect("a configuration")
             .with_root_certificates(roots);
         let mut config = if with_certificate {
-            let chain = vec![CertificateDer::from_pem_file(self.path("client.pem")).unwrap()];
-            let key = PrivateKeyDer::from_pem_file(self.path("client.key")).unwrap();
-            builder.with_client_auth_cert(chain, key).unwrap()
+            let chain = vec![CertificateDer::from_pem_file(self.path("client.pem")).expect("a certificate")];
+            let key = PrivateKeyDer::from_pem_file(self.path("client.key")).expect("a certificate");
+            builder.with_client_auth_cert(chain, key).expect("a configuration")
         } else {
             builder.with_no_client_auth()
         };
         // As clients that know HTTP/1.1 only.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut stream = TcpStream::connect(rig.http()).unwrap();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
+        let mut stream = TcpStream::connect(rig.http()).expect("a connection");
         while connection.is_handshaking() {
             connection.complete_io(&mut stream).ok()?;
         }
