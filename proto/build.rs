@@ -21,11 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={path}");
     }
 
-    // OTLP arrives through Kafka, so only its messages are needed.
-    tonic_prost_build::configure()
-        .build_client(false)
-        .build_server(false)
-        .compile_fds(protox::compile(OPENTELEMETRY, ["."])?)?;
+    // What is received is written on as it came, so no server takes it apart; clients are for tests.
+    tonic_prost_build::configure().build_server(false).compile_fds(protox::compile(OPENTELEMETRY, ["."])?)?;
 
     let mut foreshock = protox::compile(FORESHOCK, ["."])?;
     tonic_prost_build::configure()

@@ -1,8 +1,10 @@
 //! The sub-commands. Each returns its exit code, or an error that says what to do.
 
 mod completion;
+mod dead_letter;
 mod demo;
 mod incidents;
+mod inspect;
 mod produce;
 mod replay;
 mod run;
@@ -39,6 +41,8 @@ pub enum Command {
     Incidents(incidents::Incidents),
     Snapshot(snapshot::Snapshot),
     Templates(templates::Templates),
+    Inspect(inspect::Inspect),
+    DeadLetter(dead_letter::DeadLetter),
     Completion(completion::Completion),
 }
 
@@ -59,6 +63,8 @@ impl Command {
             Self::Incidents(command) => command.run(),
             Self::Snapshot(command) => command.run(),
             Self::Templates(command) => command.run(),
+            Self::Inspect(command) => command.run(),
+            Self::DeadLetter(command) => command.run(),
             Self::Completion(command) => command.run(),
         }
     }
@@ -68,7 +74,7 @@ impl Command {
 pub enum OutputFormat {
     /// For people
     Text,
-    /// For programs: one JSON line for each version of each incident
+    /// For programs: a line of JSON for each thing, such as each version of each incident
     Json,
 }
 
@@ -90,6 +96,28 @@ fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.context("cannot write to standard output; is the disk full, or has the reader gone?")
+}
+
+/// A value as it stands in the configuration.
+fn setting<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+/// RFC 3339, epoch milliseconds, or a length of time before now such as `-14d`.
+fn time_ms(text: &str) -> Result<i64, String> {
+    if let Some(before) = text.strip_prefix('-')
+        && before.ends_with(|last: char| last.is_ascii_alphabetic())
+    {
+        let span: pipeline::settings::Span = setting(before)?;
+        return Ok(jiff::Timestamp::now().as_millisecond() - span.ms());
+    }
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    time.map(|time| time.as_millisecond()).map_err(|_| {
+        "give RFC 3339 (2026-01-31T12:00:00Z), epoch milliseconds, or a time before now (-14d)".to_owned()
+    })
 }
 
 fn time_text(ms: i64) -> String {

@@ -1,5 +1,7 @@
 //! The configuration: YAML, unknown keys are errors, `${NAME}` is taken from the environment.
 
+pub mod receivers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use std::path::{Path, PathBuf};
 use checkpoint::SnapshotName;
 use pipeline::settings::{AnalysisSettings, DetectorSettings, Span};
 use serde::Deserialize;
+
+use self::receivers::ReceiversConfig;
 
 /// The commented defaults of every key.
 pub const DEFAULT_YAML: &str = include_str!("../default.yaml");
@@ -23,6 +27,7 @@ pub struct Config {
     pub state: StateConfig,
     pub grpc: GrpcConfig,
     pub http: HttpConfig,
+    pub receivers: ReceiversConfig,
 }
 
 /// Where what was learned is kept.
@@ -260,6 +265,7 @@ impl Default for Config {
             state: StateConfig::default(),
             grpc: GrpcConfig::default(),
             http: HttpConfig::default(),
+            receivers: ReceiversConfig::default(),
         }
     }
 }
@@ -422,6 +428,7 @@ impl Config {
                 "grpc.listen and http.listen are both {listen}; give each a port of its own"
             ));
         }
+        self.receivers.validate(&self.sources, [self.grpc.listen, self.http.listen])?;
         self.validate_detectors()
     }
 
@@ -557,6 +564,15 @@ mod tests {
             ("sources:\n  - { topic: a, signal: events, encoding: otlp_proto }\n", ["a", "cloud_events"]),
             ("state: { location: \"\" }\n", ["state.location", "null"]),
             ("state: { snapshot_interval: 1ms }\n", ["state.snapshot_interval", "100ms"]),
+            ("receivers: { tls_key: a }\n", ["tls_certificate", "together"]),
+            ("receivers: { tls_client_ca: a }\n", ["tls_client_ca", "tls_certificate"]),
+            ("receivers: { in_flight_max: 100MiB }\n", ["in_flight_max", "176 MiB"]),
+            ("receivers: { record_max: 64MiB }\n", ["record_max", "max.message.bytes"]),
+            ("receivers: { http: 127.0.0.1:4320 }\n", ["127.0.0.1:4320", "port of its own"]),
+            (
+                "sources: [{ topic: a, signal: logs, encoding: plain }]\nreceivers: { http: 127.0.0.1:4318 }\n",
+                ["receivers", "prometheus_remote_write"],
+            ),
             ("topics: { alerts: foreshock.incidents }\n", ["foreshock.incidents", "twice"]),
         ] {
             let message = parse(text).unwrap_err();

@@ -15,8 +15,10 @@ use pipeline::settings::Span;
 use pipeline::{
     IncidentTask, IngestTask, KeyedTask, Partitions, Router, SeriesStage, SeriesTask, TraceTask, routing,
 };
+use receivers::Receivers;
 
 use crate::config::{Config, Signal, SourceConfig, Stage, Start};
+use crate::doors;
 use crate::service::http::{Metric, MetricValue, Status};
 use crate::service::server::{self, Servers};
 use crate::view::View;
@@ -32,6 +34,7 @@ pub struct Engine {
 
 /// What the services look at.
 struct Running {
+    receivers: Mutex<Option<Receivers>>,
     workers: Mutex<Vec<(&'static str, KafkaWorker)>>,
     reader: Mutex<Option<TopicReader>>,
     view: Arc<View>,
@@ -93,6 +96,7 @@ impl Engine {
         let view = Arc::new(View::default());
         let reader = read_back(config, &connection, &view)?;
         let running = Arc::new(Running {
+            receivers: Mutex::new(doors::open(config, &connection)?),
             workers: Mutex::new(workers),
             reader: Mutex::new(Some(reader)),
             view: Arc::clone(&view),
@@ -108,6 +112,11 @@ impl Engine {
 
     pub fn http(&self) -> SocketAddr {
         self.servers.http
+    }
+
+    /// Where OTLP over gRPC is received, and OTLP over HTTP with remote write.
+    pub fn receivers(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        self.running.receivers().as_ref().map_or((None, None), |receivers| (receivers.grpc, receivers.http))
     }
 
     /// Whether all partitions are assigned and the views are read.
@@ -140,6 +149,8 @@ impl Engine {
 
     /// Finishes the epochs that are open, commits them and leaves the group.
     pub fn stop(self) -> Result<(), kafka::Error> {
+        // First, so that what was accepted is read, if only after the next start.
+        drop(self.running.receivers().take());
         let workers = std::mem::take(&mut *self.running.workers());
         workers.iter().for_each(|(_, worker)| worker.stop());
         let results: Vec<Result<(), kafka::Error>> =
@@ -154,6 +165,10 @@ impl Engine {
 impl Running {
     fn workers(&self) -> MutexGuard<'_, Vec<(&'static str, KafkaWorker)>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn receivers(&self) -> MutexGuard<'_, Option<Receivers>> {
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reader(&self) -> MutexGuard<'_, Option<TopicReader>> {
@@ -268,6 +283,8 @@ impl Status for Running {
             "Records of output topics that are foreign",
             unreadable,
         ));
+        let received = self.receivers().as_ref().map(Receivers::counters);
+        metrics.extend(received.iter().flat_map(doors::metrics));
         metrics
     }
 }

@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod config;
 pub mod demo;
+mod doors;
 pub mod engine;
 mod service;
 pub mod view;

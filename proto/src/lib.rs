@@ -16,7 +16,7 @@ macro_rules! package {
     };
 }
 
-/// The OpenTelemetry protocol, messages only.
+/// The OpenTelemetry protocol: messages, and clients that tests send with.
 ///
 /// The modules nest as the packages do, without the level `proto`: generated code refers to its
 /// neighbours by relative paths, which end below that level.

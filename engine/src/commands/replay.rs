@@ -11,7 +11,7 @@ use model::{IncidentState, Labels, LogRow, MetricKind, SampleRow, SpanRow};
 use pipeline::{Analysis, Conclusion};
 use replay::history::{History, Row};
 
-use super::{OutputFormat, incident_text};
+use super::{OutputFormat, incident_text, time_ms};
 use crate::config::Config;
 
 /// Run recorded telemetry through the engine and print the incidents that it would have raised
@@ -176,22 +176,4 @@ impl Report {
         }
         Ok(())
     }
-}
-
-/// RFC 3339, epoch milliseconds, or a length of time before now such as `-14d`.
-fn time_ms(text: &str) -> Result<i64, String> {
-    if let Some(before) = text.strip_prefix('-')
-        && before.ends_with(|last: char| last.is_ascii_alphabetic())
-    {
-        let span: pipeline::settings::Span =
-            serde_json::from_value(before.into()).map_err(|error| error.to_string())?;
-        return Ok(jiff::Timestamp::now().as_millisecond() - span.ms());
-    }
-    if let Ok(ms) = text.parse() {
-        return Ok(ms);
-    }
-    let time: Result<jiff::Timestamp, _> = text.parse();
-    time.map(|time| time.as_millisecond()).map_err(|_| {
-        "give RFC 3339 (2026-01-31T12:00:00Z), epoch milliseconds, or a time before now (-14d)".to_owned()
-    })
 }

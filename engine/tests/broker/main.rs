@@ -1,7 +1,10 @@
 //! The engine on Apache Kafka, from telemetry on source topics to alerts. Needs `FORESHOCK_TEST_BROKERS` and `kcat`.
 
 mod catch_up;
+mod dead_letters;
+mod doors;
 mod killed;
+mod random_records;
 mod scale_out;
 
 use std::fmt::Write as _;

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-fn foreshock(arguments: &[&str]) -> Output {
+pub(crate) fn foreshock(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_foreshock")).args(arguments).output().expect("the binary starts")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn configuration(folder: &tempfile::TempDir, yaml: &str) -> PathBuf {
+pub(crate) fn configuration(folder: &tempfile::TempDir, yaml: &str) -> PathBuf {
     let path = folder.path().join("foreshock.yaml");
     std::fs::write(&path, yaml).expect("the folder is writable");
     path

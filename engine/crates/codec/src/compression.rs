@@ -1,5 +1,5 @@
 //! Compressed payloads, as the header `content-encoding` names them: `gzip`, `deflate`, `zstd` or `snappy` (a block, or
-//! frames). What comes out is bound by [`Limits::payload_bytes_max`] as well, and checked before it is made.
+//! frames). Without the header, `gzip`, `zstd` and frames of Snappy are known by their first bytes. What comes out is bound by [`Limits::payload_bytes_max`] as well, and checked before it is made.
 //!
 //! This is apart from the compression of Kafka itself, which its client undoes.
 
@@ -42,21 +42,48 @@ impl<D: Decoder> Decoder for Decompressing<D> {
 
 impl<D: Decoder> Decompressing<D> {
     fn read(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
-        let encoding = record.header(HEADER).unwrap_or_default().trim();
-        if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") {
-            return self.decoder.decode(record, out);
-        }
-        self.limits.check_payload(record.payload)?;
-        let limit = self.limits.payload_bytes_max;
-        let result = decompress(encoding, record.payload, limit, &mut self.payload)
-            .and_then(|()| self.decoder.decode(SourceRecord { payload: &self.payload, ..record }, out));
+        let result = decompressed(record, self.limits, &mut self.payload)
+            .and_then(|payload| self.decoder.decode(SourceRecord { payload, ..record }, out));
         release(&mut self.payload);
         result
     }
 }
 
-/// Writes over `out`.
-fn decompress(encoding: &str, payload: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Rejected> {
+/// The payload of a record as it was before it was compressed, in `buffer` if it was.
+pub(crate) fn decompressed<'a>(
+    record: SourceRecord<'a>,
+    limits: Limits,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], Rejected> {
+    let Some(encoding) = named(&record).or_else(|| recognized(record.payload)) else {
+        return Ok(record.payload);
+    };
+    limits.check_payload(record.payload)?;
+    decompress(encoding, record.payload, limits.payload_bytes_max, buffer)?;
+    Ok(buffer)
+}
+
+/// What the header says, unless it says that the payload is as it is.
+pub(crate) fn named<'a>(record: &SourceRecord<'a>) -> Option<&'a str> {
+    let encoding = record.header(HEADER)?.trim();
+    (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
+}
+
+pub(crate) fn is_header(name: &str) -> bool {
+    name.eq_ignore_ascii_case(HEADER)
+}
+
+/// A compression that is known by its first bytes. No format that is read begins with them: neither text nor protobuf can
+/// begin with the first two, and no message that is read has its field 5 as a number, which is how the third begins.
+pub(crate) fn recognized(payload: &[u8]) -> Option<&'static str> {
+    const BEGINNINGS: &[(&[u8], &str)] =
+        &[(b"\x1f\x8b\x08", "gzip"), (SNAPPY_FRAMES, "snappy"), (b"\x28\xb5\x2f\xfd", "zstd")];
+    let found = BEGINNINGS.iter().find(|(beginning, _)| payload.starts_with(beginning));
+    found.map(|(_, encoding)| *encoding)
+}
+
+/// Undoes a compression that a `content-encoding` names. Writes over `out`, at most `limit` bytes and one more.
+pub fn decompress(encoding: &str, payload: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Rejected> {
     out.clear();
     match encoding.to_ascii_lowercase().as_str() {
         "gzip" | "x-gzip" => read("gzip", flate2::bufread::MultiGzDecoder::new(payload), limit, out),

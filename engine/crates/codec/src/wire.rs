@@ -219,6 +219,15 @@ fn long_varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
     Err(WireError::Truncated)
 }
 
+/// Writes a varint.
+pub(crate) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
 /// A message that may have come in parts, which are merged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message<'a> {

@@ -16,7 +16,7 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientConfig, Message};
 
 use crate::Error;
-use crate::settings::{ConnectionSettings, setting_error};
+use crate::settings::{ConnectionSettings, Side, keep_known, setting_error};
 
 /// The context of clients that only ask and read.
 #[derive(Debug, Default)]
@@ -124,6 +124,22 @@ impl ProducerContext for DeliveryContext {
 /// A consumer outside any group, for metadata and for reading.
 pub(crate) fn lone_consumer(config: &ClientConfig) -> Result<BaseConsumer<LogContext>, Error> {
     config.create_with_context(LogContext::default()).map_err(setting_error)
+}
+
+/// The configuration of a consumer that reads committed records outside of any group, and is told where partitions end.
+pub(crate) fn reading_config(connection: &ConnectionSettings, client: &str) -> Result<ClientConfig, Error> {
+    let mut config = connection.client_config(client)?;
+    // Where records were deleted meanwhile, the oldest that are left come next.
+    config.set("auto.offset.reset", "earliest");
+    config.set("fetch.wait.max.ms", "100");
+    keep_known(connection, &mut config, Side::Consumer);
+    // librdkafka wants a name for a group even where none is joined; nothing is committed under it.
+    config.set("group.id", "foreshock-reader");
+    config.set("enable.auto.commit", "false");
+    config.set("enable.auto.offset.store", "false");
+    config.set("isolation.level", "read_committed");
+    config.set("enable.partition.eof", "true");
+    Ok(config)
 }
 
 /// Asks for the metadata of a topic (which does not create it) or of all.

@@ -64,6 +64,9 @@ pub enum Error {
     )]
     Fatal { reason: String },
 
+    #[error("the transaction was aborted ({reason}), so nothing of it was written: try again")]
+    Aborted { reason: String },
+
     #[error("another member uses the same `group.instance.id` ({reason}): give every process its own")]
     InstanceFenced { reason: String },
 
@@ -97,6 +100,7 @@ impl Error {
             Error::Unreachable { .. }
             | Error::Kafka { .. }
             | Error::Fatal { .. }
+            | Error::Aborted { .. }
             | Error::Thread { .. }
             | Error::PartitionsChanged { .. } => Action::Retry,
             Error::Recovery(worker::RecoveryError::Store(error)) if error.is_transient() => Action::Retry,

@@ -12,10 +12,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::Error;
-use crate::client::{LogContext, lone_consumer, warn_of_consumer};
+use crate::client::{LogContext, lone_consumer, reading_config, warn_of_consumer};
 use crate::error::Doing;
 use crate::kafka_worker::{headers_of, record_of};
-use crate::settings::{ConnectionSettings, Side, keep_known};
+use crate::settings::ConnectionSettings;
 use crate::topics;
 
 /// A record with what only Kafka knows of it.
@@ -61,16 +61,7 @@ impl TopicReader {
         let callback = Arc::new(Mutex::new(callback));
         let mut reader = TopicReader { shared: Arc::clone(&shared), threads: Vec::new() };
         for state in states {
-            let mut config = connection.client_config(&format!("read-{}", state.name))?;
-            config.set("auto.offset.reset", "earliest");
-            config.set("fetch.wait.max.ms", "100");
-            keep_known(connection, &mut config, Side::Consumer);
-            // librdkafka wants a name for a group even where none is joined; nothing is committed under it.
-            config.set("group.id", "foreshock-reader");
-            config.set("enable.auto.commit", "false");
-            config.set("enable.auto.offset.store", "false");
-            config.set("isolation.level", "read_committed");
-            config.set("enable.partition.eof", "true");
+            let config = reading_config(connection, &format!("read-{}", state.name))?;
             let consumer = lone_consumer(&config)?;
             let mut all = TopicPartitionList::new();
             for partition in 0..state.partitions {

@@ -1,13 +1,13 @@
 //! The transactional producer, with librdkafka's three classes of errors kept apart.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{Output, OutputTopic};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use worker::{Failure, Sink, TopicPartition, Written};
 
@@ -15,6 +15,7 @@ use crate::Error;
 use crate::client::{DeliveryContext, unreachable};
 use crate::error::Doing;
 use crate::settings::{WorkerSettings, setting_error};
+use crate::writer::{WriteRecord, base_record};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// One blocking call; calls that end with a retriable error are repeated.
@@ -22,7 +23,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct TransactionalProducer {
     producer: BaseProducer<DeliveryContext>,
-    topics: BTreeMap<OutputTopic, String>,
+    topics: Arc<BTreeMap<OutputTopic, String>>,
     settings: WorkerSettings,
     open: bool,
 }
@@ -33,7 +34,7 @@ impl TransactionalProducer {
             .producer_config()?
             .create_with_context::<_, BaseProducer<DeliveryContext>>(DeliveryContext::default())
             .map_err(setting_error)?;
-        let topics = settings.outputs.clone();
+        let topics = Arc::new(settings.outputs.clone());
         Ok(TransactionalProducer { producer, topics, settings: settings.clone(), open: false })
     }
 
@@ -144,25 +145,11 @@ impl TransactionalProducer {
             _ => Error::Fatal { reason },
         }
     }
-}
 
-impl Sink for TransactionalProducer {
-    type Error = Error;
-    type Group = ConsumerGroupMetadata;
-
-    fn write(&mut self, output: &Output) -> Result<Written, Failure<Error>> {
+    /// Adds a record to the transaction, which begins with its first one.
+    pub(crate) fn send(&mut self, write: WriteRecord<'_>) -> Result<Written, Failure<Error>> {
         self.begin()?;
-        let topic = self.topics.get(&output.topic).ok_or(Error::NoTopicForOutput { output: output.topic })?;
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic).payload(&output.payload);
-        if let Some(partition) = output.partition {
-            record = record.partition(partition);
-        }
-        if !output.key.is_empty() {
-            record = record.key(&output.key);
-        }
-        if !output.headers.is_empty() {
-            record = record.headers(owned_headers(&output.headers));
-        }
+        let mut record = base_record(&write);
         let mut waits = 0;
         loop {
             let Err((error, refused)) = self.producer.send(record) else {
@@ -183,28 +170,17 @@ impl Sink for TransactionalProducer {
         }
     }
 
-    fn poll(&mut self) {
-        self.producer.poll(Duration::ZERO);
-    }
-
-    fn commit(
+    /// Makes the transaction visible, with these offsets of a group.
+    pub(crate) fn commit_with(
         &mut self,
-        offsets: &[(TopicPartition, i64, String)],
-        group: &ConsumerGroupMetadata,
+        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
     ) -> Result<(), Failure<Error>> {
-        let mut list = TopicPartitionList::new();
-        for ((topic, number), offset, metadata) in offsets {
-            let mut element = list.add_partition(topic, *number);
-            let set = element.set_offset(Offset::Offset(*offset));
-            set.map_err(Error::kafka("could not note an offset"))?;
-            element.set_metadata(metadata);
-        }
         self.begin()?;
         let deadline = Instant::now() + self.settings.transaction_timeout;
         self.flush(deadline)?;
-        if !offsets.is_empty() {
+        if let Some((list, group)) = offsets {
             let send = |producer: &BaseProducer<DeliveryContext>| {
-                producer.send_offsets_to_transaction(&list, group, CALL_TIMEOUT)
+                producer.send_offsets_to_transaction(list, group, CALL_TIMEOUT)
             };
             self.retry(deadline, send)?;
         }
@@ -213,7 +189,8 @@ impl Sink for TransactionalProducer {
         Ok(())
     }
 
-    fn abort(&mut self, give_up: &dyn Fn(Duration) -> bool) -> Result<(), Error> {
+    /// Drops the transaction. Brokers that do not answer are waited for until `give_up`.
+    pub(crate) fn abort_within(&mut self, give_up: &dyn Fn(Duration) -> bool) -> Result<(), Error> {
         if !self.open {
             return Ok(());
         }
@@ -246,15 +223,50 @@ impl Sink for TransactionalProducer {
     }
 }
 
+impl Sink for TransactionalProducer {
+    type Error = Error;
+    type Group = ConsumerGroupMetadata;
+
+    fn write(&mut self, output: &Output) -> Result<Written, Failure<Error>> {
+        let topics = Arc::clone(&self.topics);
+        let topic = topics.get(&output.topic).ok_or(Error::NoTopicForOutput { output: output.topic })?;
+        self.send(WriteRecord {
+            topic,
+            partition: output.partition,
+            key: (!output.key.is_empty()).then_some(&output.key),
+            headers: &output.headers,
+            payload: &output.payload,
+            timestamp_ms: None,
+        })
+    }
+
+    fn poll(&mut self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    fn commit(
+        &mut self,
+        offsets: &[(TopicPartition, i64, String)],
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), Failure<Error>> {
+        let mut list = TopicPartitionList::new();
+        for ((topic, number), offset, metadata) in offsets {
+            let mut element = list.add_partition(topic, *number);
+            let set = element.set_offset(Offset::Offset(*offset));
+            set.map_err(Error::kafka("could not note an offset"))?;
+            element.set_metadata(metadata);
+        }
+        self.commit_with((!offsets.is_empty()).then_some((&list, group)))
+    }
+
+    fn abort(&mut self, give_up: &dyn Fn(Duration) -> bool) -> Result<(), Error> {
+        self.abort_within(give_up)
+    }
+}
+
 #[derive(Debug)]
 enum Class {
     Retriable,
     Abortable,
     Fatal(Error),
-}
-
-pub(crate) fn owned_headers(headers: &[(String, Vec<u8>)]) -> OwnedHeaders {
-    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
-        owned.insert(Header { key, value: Some(value) })
-    })
 }

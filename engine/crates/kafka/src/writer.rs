@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::util::IntoOpaque;
 
 use crate::Error;
 use crate::client::{DeliveryContext, unreachable};
 use crate::error::Doing;
 use crate::settings::{ConnectionSettings, Side, keep_known, producer_defaults, setting_error};
-use crate::transaction::owned_headers;
 
 /// One record to write.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +23,51 @@ pub struct WriteRecord<'a> {
     pub payload: &'a [u8],
     /// Milliseconds since 1970; by default now.
     pub timestamp_ms: Option<i64>,
+}
+
+/// The same for librdkafka.
+pub(crate) fn base_record<'a>(write: &WriteRecord<'a>) -> BaseRecord<'a, [u8], [u8]> {
+    base_record_with(write, ())
+}
+
+/// With what is given back once it is known what became of the record.
+pub(crate) fn base_record_with<'a, O: IntoOpaque>(
+    write: &WriteRecord<'a>,
+    opaque: O,
+) -> BaseRecord<'a, [u8], [u8], O> {
+    let mut record = BaseRecord::with_opaque_to(write.topic, opaque).payload(write.payload);
+    record.partition = write.partition;
+    record.key = write.key;
+    record.timestamp = write.timestamp_ms;
+    if !write.headers.is_empty() {
+        record = record.headers(owned_headers(write.headers));
+    }
+    record
+}
+
+/// Why a record was not delivered.
+pub(crate) fn refusal(brokers: &str, topic: &str, code: RDKafkaErrorCode) -> Error {
+    if let Some(error) = Error::from_refusal(code, Doing::Writing(topic)) {
+        return error;
+    }
+    match code {
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownPartition => {
+            Error::MissingTopics { brokers: brokers.to_owned(), topics: vec![topic.to_owned()] }
+        }
+        RDKafkaErrorCode::MessageSizeTooLarge => Error::RecordTooLarge { topic: topic.to_owned() },
+        code => Error::Kafka {
+            doing: "a record was not delivered",
+            source: rdkafka::error::KafkaError::MessageProduction(code),
+        },
+    }
+}
+
+fn owned_headers(headers: &[(String, Vec<u8>)]) -> OwnedHeaders {
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
+        owned.insert(Header { key, value: Some(value) })
+    })
 }
 
 /// Writes records in order per partition, without duplicates while the process lives.
@@ -43,19 +89,7 @@ impl TopicWriter {
 
     /// Queues a record, waiting while the queue is full. An error may be that of an earlier record.
     pub fn write(&self, write: WriteRecord<'_>) -> Result<(), Error> {
-        let mut record = BaseRecord::<[u8], [u8]>::to(write.topic).payload(write.payload);
-        if let Some(partition) = write.partition {
-            record = record.partition(partition);
-        }
-        if let Some(key) = write.key {
-            record = record.key(key);
-        }
-        if let Some(timestamp_ms) = write.timestamp_ms {
-            record = record.timestamp(timestamp_ms);
-        }
-        if !write.headers.is_empty() {
-            record = record.headers(owned_headers(write.headers));
-        }
+        let mut record = base_record(&write);
         loop {
             let Err((error, refused)) = self.producer.send(record) else {
                 self.producer.poll(Duration::ZERO);
@@ -89,22 +123,6 @@ impl TopicWriter {
     }
 
     fn refusal(&self, topic: &str, code: Option<RDKafkaErrorCode>) -> Error {
-        let code = code.unwrap_or(RDKafkaErrorCode::Unknown);
-        if let Some(error) = Error::from_refusal(code, Doing::Writing(topic)) {
-            return error;
-        }
-        match code {
-            RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownPartition => Error::MissingTopics {
-                brokers: self.connection.brokers.clone(),
-                topics: vec![topic.to_owned()],
-            },
-            RDKafkaErrorCode::MessageSizeTooLarge => Error::RecordTooLarge { topic: topic.to_owned() },
-            code => Error::Kafka {
-                doing: "a record was not delivered",
-                source: rdkafka::error::KafkaError::MessageProduction(code),
-            },
-        }
+        refusal(&self.connection.brokers, topic, code.unwrap_or(RDKafkaErrorCode::Unknown))
     }
 }

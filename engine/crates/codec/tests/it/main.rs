@@ -18,8 +18,10 @@ mod prometheus;
 mod pruned;
 mod rearranged;
 mod record_time;
+mod records;
 mod round_trip;
 mod span_formats;
+mod split;
 
 use foreshock_codec::{Dropped, Limits, Rejected, decoder};
 use model::{SourceRecord, Telemetry};

@@ -86,7 +86,7 @@ struct BucketSpan {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Request {
+pub struct Request {
     #[prost(string, repeated, tag = "4")]
     symbols: Vec<String>,
     #[prost(message, repeated, tag = "5")]
@@ -167,14 +167,16 @@ fn second(timeseries: Vec<TimeSeries2>) -> Request {
     Request { symbols, timeseries }
 }
 
-#[test]
-fn second_version() {
-    let of = |name: u32, metric_type| TimeSeries2 {
+fn of(name: u32, metric_type: i32) -> TimeSeries2 {
+    TimeSeries2 {
         labels_refs: vec![1, name, 3, 4],
         samples: vec![sample(1.0, 5)],
         metadata: Some(Metadata { metric_type }),
         ..Default::default()
-    };
+    }
+}
+
+pub fn second_request() -> Request {
     let started = Sample { start_timestamp: 3, ..sample(2.0, 6) };
     let timeseries = vec![
         of(5, 1),
@@ -184,6 +186,11 @@ fn second_version() {
         of(5, 5),
         TimeSeries2 { labels_refs: vec![3, 4, 1, 5], ..of(5, 1) },
     ];
+    second(timeseries)
+}
+
+#[test]
+fn second_version() {
     let expected = [
         "Counter __name__=b,job=cart,service.name=cart start None at 5 = 1",
         "Gauge __name__=a_total,job=cart,service.name=cart start None at 5 = 1",
@@ -193,7 +200,7 @@ fn second_version() {
         "Gauge __name__=b,job=cart,service.name=cart start None at 5 = 1",
         "Counter __name__=b,job=cart,service.name=cart start None at 5 = 1",
     ];
-    let request = second(timeseries);
+    let request = second_request();
     assert_eq!(
         rows(REMOTE_WRITE, snappy(&request)),
         (expected.map(str::to_owned).to_vec(), Dropped::default())

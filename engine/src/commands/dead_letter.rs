@@ -1,0 +1,246 @@
+//! `foreshock dead-letter`: what could not be read, and a second try after what was wrong has been mended.
+
+mod filter;
+mod replay;
+
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use codec::dead_letter::{self, Replayed};
+use kafka::{ConnectionSettings, ScanEnd, TopicScan};
+use model::SourceRecord;
+use serde::Serialize;
+
+use self::filter::Filter;
+use super::{OutputFormat, print, progress, time_text};
+use crate::config::Config;
+use crate::engine::connection;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A scan ends where the topic ended when it began, so only brokers that are slow make it long.
+const SCAN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Of a key that is shown.
+const KEY_CHARACTERS_MAX: usize = 128;
+
+/// List the records that could not be read, and send them again after a fix
+#[derive(Args)]
+pub struct DeadLetter {
+    #[command(subcommand)]
+    action: Action,
+    /// The configuration, for the connection and the topics; the defaults if it is not given
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// What lies in the dead-letter topic, oldest first within a partition
+    List(List),
+    /// Write records back to where they lay, each once: what is sent again is remembered in the dead-letter topic
+    ///
+    /// Key, headers, payload and time are those of the record; the header foreshock-replays counts how often it was sent again.
+    Replay(replay::Replay),
+}
+
+#[derive(Args)]
+struct List {
+    #[command(flatten)]
+    filter: Filter,
+    /// Leave out what was sent again already
+    #[arg(long)]
+    pending: bool,
+}
+
+impl DeadLetter {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
+        match self.action {
+            Action::List(list) => list.run(&config, self.output)?,
+            Action::Replay(replay) => replay.run(&config, self.output)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl List {
+    fn run(&self, config: &Config, output: OutputFormat) -> anyhow::Result<()> {
+        let topic = DeadLetterTopic::open(config, &self.filter)?;
+        let mut counts = Counts::default();
+        topic.for_each(&self.filter, "listing", |record, letter, is_replayed| {
+            if self.pending && is_replayed {
+                return Ok(ControlFlow::Continue(()));
+            }
+            counts.listed += 1;
+            counts.replayed += u64::from(is_replayed);
+            let listed = Listed::of(record, letter, is_replayed);
+            print(&listed.text(output)?)?;
+            Ok(self.filter.limit(counts.listed))
+        })?;
+        if output == OutputFormat::Text {
+            let Counts { listed, replayed } = counts;
+            eprintln!("{listed} dead letters, {replayed} of them sent again already");
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    listed: u64,
+    replayed: u64,
+}
+
+/// The dead-letter topic as it was when this was made.
+struct DeadLetterTopic {
+    scan: TopicScan,
+    starts: Vec<i64>,
+    replayed: Replayed,
+    /// Records that are neither dead letters nor say what was sent again.
+    foreign: u64,
+}
+
+impl DeadLetterTopic {
+    /// Reads which of its records were sent again.
+    fn open(config: &Config, filter: &Filter) -> anyhow::Result<Self> {
+        let connection: ConnectionSettings = connection(config);
+        let scan = TopicScan::new(&connection, &config.topics.dead_letter, TIMEOUT)?;
+        let starts = match filter.begin_ms() {
+            // That a record was sent again is said behind it.
+            Some(begin_ms) => scan.since(begin_ms)?,
+            None => scan.beginning(),
+        };
+        let mut topic = Self { scan, starts, replayed: Replayed::default(), foreign: 0 };
+        let (mut foreign, mut replayed) = (0, Replayed::default());
+        topic.scan("reading", |record| {
+            if Replayed::is_said_by(&record) {
+                replayed.add(&record).map_err(anyhow::Error::msg)?;
+            } else if dead_letter::DeadLetter::of(&record).is_none() {
+                foreign += 1;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        (topic.foreign, topic.replayed) = (foreign, replayed);
+        if topic.foreign > 0 {
+            tracing::warn!(
+                records = topic.foreign,
+                topic = config.topics.dead_letter,
+                "the topic holds records that Foreshock did not write; they are passed over"
+            );
+        }
+        Ok(topic)
+    }
+
+    /// Gives those that the filter selects to `take`, with whether they were sent again.
+    fn for_each(
+        &self,
+        filter: &Filter,
+        doing: &str,
+        mut take: impl FnMut(&SourceRecord<'_>, &dead_letter::DeadLetter<'_>, bool) -> Taken,
+    ) -> anyhow::Result<()> {
+        self.scan(doing, |record| {
+            let Some(letter) = dead_letter::DeadLetter::of(&record) else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            if !filter.selects(&record, &letter) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            take(&record, &letter, self.replayed.contains(record.partition, record.offset))
+        })
+    }
+
+    fn scan(&self, doing: &str, mut take: impl FnMut(SourceRecord<'_>) -> Taken) -> anyhow::Result<()> {
+        let records = self.scan.extents().iter().zip(&self.starts).map(|(extent, start)| extent.end - start);
+        let records = usize::try_from(records.sum::<i64>()).unwrap_or_default();
+        let bar = progress(doing, records, std::io::stderr().is_terminal());
+        let mut failed = None;
+        let end = self.scan.read(&self.starts, SCAN_TIME_MAX, |record| {
+            bar.inc(1);
+            take(record).unwrap_or_else(|error| {
+                failed = Some(error);
+                ControlFlow::Break(())
+            })
+        })?;
+        bar.finish_and_clear();
+        anyhow::ensure!(end != ScanEnd::OutOfTime, "the topic could not be read within {SCAN_TIME_MAX:?}");
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Whether to go on.
+type Taken = anyhow::Result<ControlFlow<()>>;
+
+/// One dead letter as it is shown.
+#[derive(Serialize)]
+struct Listed<'a> {
+    partition: i32,
+    offset: i64,
+    /// When it was found to be unreadable.
+    time_ms: Option<i64>,
+    source: Source<'a>,
+    key: Option<String>,
+    size_bytes: usize,
+    reason: &'a str,
+    /// How often the record had been sent again before it came here.
+    replays: u32,
+    /// Whether it was sent again from here.
+    is_replayed: bool,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+    time_ms: Option<i64>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(record: &SourceRecord<'a>, letter: &dead_letter::DeadLetter<'a>, is_replayed: bool) -> Self {
+        let key = |key: &[u8]| String::from_utf8_lossy(key).chars().take(KEY_CHARACTERS_MAX).collect();
+        Self {
+            partition: record.partition,
+            offset: record.offset,
+            time_ms: record.timestamp_ms,
+            source: Source {
+                topic: letter.topic,
+                partition: letter.partition,
+                offset: letter.offset,
+                time_ms: letter.timestamp_ms,
+            },
+            key: record.key.map(key),
+            size_bytes: record.payload.len(),
+            reason: letter.reason,
+            replays: letter.replays,
+            is_replayed,
+        }
+    }
+
+    /// A line.
+    fn text(&self, output: OutputFormat) -> anyhow::Result<String> {
+        if output == OutputFormat::Json {
+            return Ok(serde_json::to_string(self)? + "\n");
+        }
+        let Source { topic, partition, offset, .. } = &self.source;
+        let mut line = format!(
+            "{}@{}  {}  {topic}/{partition}@{offset}  {} bytes  {}",
+            self.partition,
+            self.offset,
+            self.time_ms.map_or_else(|| "-".to_owned(), time_text),
+            self.size_bytes,
+            // It quotes what anybody may have written.
+            self.reason.escape_debug()
+        );
+        match (self.is_replayed, self.replays) {
+            (true, _) => line.push_str("  (sent again already)"),
+            (false, 0) => {}
+            (false, replays) => line += &format!("  (came back; sent again {replays} times)"),
+        }
+        Ok(line + "\n")
+    }
+}
