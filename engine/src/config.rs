@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use checkpoint::SnapshotName;
+use deliver::DeliverySettings;
 use pipeline::settings::{AnalysisSettings, DetectorSettings, Span};
 use serde::Deserialize;
 
@@ -21,6 +22,7 @@ pub struct Config {
     pub analysis: AnalysisSettings,
     pub detectors: Vec<DetectorSettings>,
     pub state: StateConfig,
+    pub delivery: DeliverySettings,
     pub grpc: GrpcConfig,
     pub http: HttpConfig,
 }
@@ -244,6 +246,7 @@ impl Default for Config {
             analysis: AnalysisSettings::default(),
             detectors: default_detectors(),
             state: StateConfig::default(),
+            delivery: DeliverySettings::default(),
             grpc: GrpcConfig::default(),
             http: HttpConfig::default(),
         }
@@ -392,6 +395,7 @@ impl Config {
         if !(1..=1000).contains(&self.state.keep) {
             return Err("state.keep: must be from 1 to 1000".to_owned());
         }
+        self.delivery.validate().map_err(|message| format!("delivery: {message}"))?;
         if self.grpc.tls_certificate.is_some() != self.grpc.tls_key.is_some() {
             return Err("grpc: tls_certificate and tls_key go together".to_owned());
         }
@@ -505,6 +509,33 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_receivers_are_valid() {
+        let example = DEFAULT_YAML.lines().filter_map(|line| line.strip_prefix("  #| "));
+        let example = example.collect::<Vec<_>>().join("\n");
+        let config = parse(&format!("delivery:\n{example}\n")).unwrap();
+        let receivers = config.delivery.receivers;
+        let kinds = receivers.iter().map(|receiver| {
+            let kinds = [
+                receiver.alertmanager.is_some(),
+                receiver.webhook.is_some(),
+                receiver.pagerduty.is_some(),
+                receiver.slack.is_some(),
+            ];
+            kinds.iter().position(|is_given| *is_given)
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), [Some(0), Some(1), Some(2), Some(3)], "one of each kind");
+        assert_eq!(receivers[0].matchers.len(), 1);
+    }
+
+    #[test]
+    fn a_secret_in_the_configuration_is_refused_and_not_shown() {
+        let message =
+            parse("delivery:\n  receivers:\n    - name: pager\n      pagerduty: { routing_key: hunter2 }\n")
+                .unwrap_err();
+        assert!(message.contains("env: NAME") && !message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
     fn every_encoding_is_documented() {
         for spec in codec::DECODERS {
             let words = DEFAULT_YAML.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -529,6 +560,7 @@ mod tests {
             ("sources:\n  - { topic: a, signal: events, encoding: otlp_proto }\n", ["a", "cloud_events"]),
             ("state: { location: \"\" }\n", ["state.location", "null"]),
             ("state: { snapshot_interval: 1ms }\n", ["state.snapshot_interval", "100ms"]),
+            ("delivery: { receivers: [{ name: a }] }\n", ["delivery: receivers: a", "exactly one"]),
             ("topics: { alerts: foreshock.incidents }\n", ["foreshock.incidents", "twice"]),
         ] {
             let message = parse(text).unwrap_err();

@@ -15,6 +15,7 @@ use pipeline::settings::Span;
 use pipeline::{IncidentTask, IngestTask, Partitions, Router, SeriesStage, SeriesTask, TraceTask, routing};
 
 use crate::config::{Config, Signal, Stage, Start};
+use crate::delivery::Delivery;
 use crate::service::http::{Metric, MetricValue, Status};
 use crate::service::server::{self, Servers};
 use crate::view::View;
@@ -32,6 +33,7 @@ pub struct Engine {
 struct Running {
     workers: Mutex<Vec<(&'static str, KafkaWorker)>>,
     reader: Mutex<Option<TopicReader>>,
+    delivery: Mutex<Option<Delivery>>,
     view: Arc<View>,
 }
 
@@ -72,9 +74,12 @@ impl Engine {
         workers.insert(0, (Stage::Ingest.as_str(), ingest));
         let view = Arc::new(View::default());
         let reader = read_back(config, &connection, &view)?;
+        let nothing_is_silenced: deliver::IsSilenced = Arc::new(|_, _| false);
+        let delivery = Delivery::start(config, &nothing_is_silenced)?;
         let running = Arc::new(Running {
             workers: Mutex::new(workers),
             reader: Mutex::new(Some(reader)),
+            delivery: Mutex::new(Some(delivery)),
             view: Arc::clone(&view),
         });
         let status: Arc<dyn Status> = Arc::<Running>::clone(&running);
@@ -124,6 +129,10 @@ impl Engine {
         workers.iter().for_each(|(_, worker)| worker.stop());
         let results: Vec<Result<(), kafka::Error>> =
             workers.into_iter().map(|(_, worker)| worker.join()).collect();
+        // What the last epochs have said is on its topic, and told by whoever is there next.
+        if let Some(delivery) = self.running.delivery().take() {
+            delivery.stop();
+        }
         if let Some(reader) = self.running.reader().take() {
             reader.stop();
         }
@@ -134,6 +143,10 @@ impl Engine {
 impl Running {
     fn workers(&self) -> MutexGuard<'_, Vec<(&'static str, KafkaWorker)>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn delivery(&self) -> MutexGuard<'_, Option<Delivery>> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reader(&self) -> MutexGuard<'_, Option<TopicReader>> {
@@ -243,6 +256,7 @@ impl Status for Running {
             "Records of output topics that are foreign",
             unreadable,
         ));
+        metrics.extend(self.delivery().iter().flat_map(Delivery::metrics));
         metrics
     }
 }

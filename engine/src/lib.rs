@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod config;
+mod delivery;
 pub mod demo;
 pub mod engine;
 mod service;

@@ -82,6 +82,7 @@ pub fn alert(alert: model::Alert) -> v1::Alert {
     v1::Alert {
         fingerprint: alert.fingerprint,
         state: state.into(),
+        severity: severity(alert.severity),
         labels: alert.labels,
         annotations: alert.annotations,
         starts_ms: alert.starts_ms,

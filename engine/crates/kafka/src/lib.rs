@@ -1,6 +1,7 @@
 //! The only crate that knows librdkafka: workers, transactions, readers.
 //!
 //! - [`KafkaWorker`]: one thread that reads partitions, runs their tasks and writes each epoch in one transaction.
+//! - [`GroupReader`]: reads a topic in a group, and commits by hand what others have accepted.
 //! - [`TopicReader`]: reads whole topics from the beginning, outside any consumer group.
 //! - [`TopicWriter`]: a plain producer for the demo and the `produce` command.
 //! - [`topics`]: creates what the engine writes to, checks what it reads from.
@@ -12,6 +13,7 @@
 mod align;
 mod client;
 mod error;
+mod group_reader;
 mod kafka_worker;
 mod lag;
 mod mock;
@@ -23,9 +25,10 @@ mod writer;
 
 pub use ::worker::{Checkpoints, CounterValues, TaskFactory, WorkerCounters, on_threads};
 pub use error::{Action, Error};
+pub use group_reader::{GroupEvent, GroupReader};
 pub use kafka_worker::{KafkaWorker, WorkerState};
 pub use mock::MockKafka;
 pub use reader::{ReadRecord, TopicReader};
-pub use settings::{ConnectionSettings, Secret, Security, StartOffset, WorkerSettings};
+pub use settings::{ConnectionSettings, Security, StartOffset, WorkerSettings};
 pub use topics::{TopicSpec, TopicState};
 pub use writer::{TopicWriter, WriteRecord};

@@ -12,7 +12,6 @@ pub mod in_process;
 pub mod incident;
 pub mod ingest;
 pub mod log_templates;
-pub mod matcher;
 pub mod routing;
 pub mod series;
 pub mod series_table;
