@@ -323,7 +323,9 @@ impl Config {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        let config: Self = serde_saphyr::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        // Without the lines around, which may hold what was taken from the environment.
+        let wrong = |error: serde_saphyr::Error| invalid(error.without_snippet().to_string());
+        let config: Self = serde_saphyr::from_str(&text).map_err(wrong)?;
         config.validate().map_err(invalid)?;
         Ok(config)
     }
@@ -503,6 +505,12 @@ mod tests {
         let config = parse("kafka:\n  properties: { sasl.password: \"${PASSWORD}\" }\n").unwrap();
         assert_eq!(config.kafka.properties["sasl.password"], "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
+        let message =
+            parse("kafka:\n  grup: x\n  properties: { sasl.password: \"${PASSWORD}\" }\n").unwrap_err();
+        assert!(
+            message.contains("grup") && message.contains('2') && !message.contains("hunter2"),
+            "{message}"
+        );
         let message = parse("# ${ABSENT}\nkafka:\n  brokers: ${ABSENT}\n").unwrap_err();
         assert!(message.contains("line 3") && message.contains("ABSENT"), "{message}");
         assert_eq!(parse("tenant: $${x}\n").unwrap().tenant, "${x}");
@@ -511,8 +519,8 @@ mod tests {
     #[test]
     fn the_documented_receivers_are_valid() {
         let example = DEFAULT_YAML.lines().filter_map(|line| line.strip_prefix("  #| "));
-        let example = example.collect::<Vec<_>>().join("\n");
-        let config = parse(&format!("delivery:\n{example}\n")).unwrap();
+        let example: String = example.map(|line| format!("  {line}\n")).collect();
+        let config = parse(&format!("delivery:\n{example}")).unwrap();
         let receivers = config.delivery.receivers;
         let kinds = receivers.iter().map(|receiver| {
             let kinds = [

@@ -1,10 +1,11 @@
 //! Delivery of alerts: for each receiver a courier, with a consumer group of its own on the topic of alerts.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use deliver::{AlertLog, Courier, Event, IsSilenced, LogError, OpenLog, Position, Record};
+use deliver::{AlertLog, Courier, Event, LogError, OpenLog, Position, Record, Silencer};
 use kafka::{ConnectionSettings, GroupEvent, GroupReader, TopicWriter, WriteRecord};
 use model::SourceRecord;
 
@@ -21,13 +22,18 @@ pub struct Delivery {
 
 impl Delivery {
     /// Returns at once: whether a receiver can be reached is nothing that the engine waits for.
-    pub fn start(config: &Config, is_silenced: &IsSilenced) -> anyhow::Result<Self> {
+    pub fn start(config: &Config, silencer: &Arc<dyn Silencer>) -> anyhow::Result<Self> {
         let mut couriers = Vec::new();
         for receiver in &config.delivery.receivers {
             let group = format!("{}-deliver-{}", config.kafka.group, receiver.name);
             let open = open(connection(config), group.clone(), config);
-            let courier =
-                Courier::start(&config.delivery, receiver, &config.kafka.instance, open, is_silenced.clone());
+            let courier = Courier::start(
+                &config.delivery,
+                receiver,
+                &config.kafka.instance,
+                open,
+                Arc::clone(silencer),
+            );
             let courier = courier.with_context(|| format!("cannot start delivery to {}", receiver.name))?;
             tracing::info!(receiver = receiver.name, group, "delivers alerts");
             couriers.push(courier);

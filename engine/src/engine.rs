@@ -74,8 +74,8 @@ impl Engine {
         workers.insert(0, (Stage::Ingest.as_str(), ingest));
         let view = Arc::new(View::default());
         let reader = read_back(config, &connection, &view)?;
-        let nothing_is_silenced: deliver::IsSilenced = Arc::new(|_, _| false);
-        let delivery = Delivery::start(config, &nothing_is_silenced)?;
+        let silencer: Arc<dyn deliver::Silencer> = Arc::new(deliver::NoSilences);
+        let delivery = Delivery::start(config, &silencer)?;
         let running = Arc::new(Running {
             workers: Mutex::new(workers),
             reader: Mutex::new(Some(reader)),

@@ -31,8 +31,28 @@ const EVENTS_MAX: usize = 64;
 
 /// Opens the log of a receiver; called again after an error.
 pub type OpenLog = Box<dyn FnMut() -> Result<Box<dyn AlertLog>, LogError> + Send>;
-/// Whether an alert is held back at that time, ms since the epoch.
-pub type IsSilenced = Arc<dyn Fn(&Alert, i64) -> bool + Send + Sync>;
+
+/// Who knows which alerts are held back.
+pub trait Silencer: Send + Sync {
+    /// Whether all that is to be known is; before, nothing is delivered.
+    fn is_known(&self) -> bool;
+
+    /// Whether an alert is held back at that time, ms since the epoch.
+    fn is_silenced(&self, alert: &Alert, now_ms: i64) -> bool;
+}
+
+/// Holds nothing back.
+pub struct NoSilences;
+
+impl Silencer for NoSilences {
+    fn is_known(&self) -> bool {
+        true
+    }
+
+    fn is_silenced(&self, _alert: &Alert, _now_ms: i64) -> bool {
+        false
+    }
+}
 
 /// Delivers to one receiver until it is dropped.
 pub struct Courier {
@@ -55,7 +75,7 @@ impl Courier {
         settings: &ReceiverSettings,
         instance: &str,
         open: OpenLog,
-        is_silenced: IsSilenced,
+        silencer: Arc<dyn Silencer>,
     ) -> std::io::Result<Courier> {
         let shared = Arc::<Shared>::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -75,7 +95,7 @@ impl Courier {
             receiver,
             sender: HttpSender::new(settings),
             backoff: Backoff::new(format!("{instance}/{}", settings.name)),
-            is_silenced,
+            silencer,
             runtime,
             shared: Arc::clone(&shared),
         };
@@ -121,13 +141,16 @@ struct Round {
     receiver: Box<dyn Receiver>,
     sender: HttpSender,
     backoff: Backoff,
-    is_silenced: IsSilenced,
+    silencer: Arc<dyn Silencer>,
     runtime: Runtime,
     shared: Arc<Shared>,
 }
 
 impl Round {
     fn run(&mut self, mut open: OpenLog) {
+        while !self.silencer.is_known() && !self.is_stopping() {
+            std::thread::sleep(POLL);
+        }
         while !self.is_stopping() {
             let Err(error) = open().and_then(|mut log| self.deliver(log.as_mut())) else { continue };
             add(&self.shared.counters.log_failures, 1);
@@ -164,7 +187,7 @@ impl Round {
         if !self.backoff.is_over(now_ms) {
             return Ok(false);
         }
-        let is_silenced = |alert: &Alert| (self.is_silenced)(alert, now_ms);
+        let is_silenced = |alert: &Alert| self.silencer.is_silenced(alert, now_ms);
         let Some(batch) = self.desk.outbox.next(now_ms, &is_silenced) else { return Ok(false) };
         let Some(outcome) = self.send(&batch, log)? else { return Ok(false) };
         self.judge(&batch, &outcome);

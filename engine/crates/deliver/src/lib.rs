@@ -36,10 +36,10 @@ mod template;
 mod time;
 
 pub use counters::{CounterValues, Counters};
-pub use courier::{Courier, IsSilenced, OpenLog};
+pub use courier::{Courier, NoSilences, OpenLog, Silencer};
 pub use http::HttpSender;
 pub use log::{AlertLog, Event, LogError, Position, Record};
-pub use notice::Notice;
+pub use notice::{Notice, labels_of_now};
 pub use secret::{SecretError, SecretReference};
 pub use settings::{DeliverySettings, ReceiverSettings};
 

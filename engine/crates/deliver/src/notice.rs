@@ -18,6 +18,6 @@ impl Notice {
 }
 
 /// The labels of an alert with the severity of now.
-pub(crate) fn labels_of_now(alert: &Alert) -> Labels {
+pub fn labels_of_now(alert: &Alert) -> Labels {
     Labels::from(alert.labels.clone()).with("severity", alert.severity.as_str())
 }

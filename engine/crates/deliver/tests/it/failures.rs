@@ -78,7 +78,7 @@ fn a_dead_receiver_holds_up_nobody_else_and_catches_up() {
         &settings.receivers[0],
         "0",
         topic.open("other"),
-        std::sync::Arc::new(|_, _| false),
+        std::sync::Arc::new(foreshock_deliver::NoSilences),
     )
     .expect("a thread");
     wait_until("first commits", || topic.committed("to").is_some() && topic.committed("other").is_some());

@@ -9,7 +9,7 @@ mod topic;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use foreshock_deliver::{Courier, DeliverySettings};
+use foreshock_deliver::{Courier, DeliverySettings, NoSilences};
 use serde_json::{Value, json};
 
 use self::server::{Received, Server};
@@ -37,7 +37,7 @@ fn settings(mut receiver: Value) -> DeliverySettings {
 fn courier(topic: &Topic, receiver: Value) -> Courier {
     let settings = settings(receiver);
     let open = topic.open("to");
-    Courier::start(&settings, &settings.receivers[0], "0", open, Arc::new(|_, _| false)).expect("a thread")
+    Courier::start(&settings, &settings.receivers[0], "0", open, Arc::new(NoSilences)).expect("a thread")
 }
 
 fn webhook(server: &Server) -> Value {
