@@ -1,5 +1,6 @@
 //! The sub-commands. Each returns its exit code, or an error that says what to do.
 
+mod client;
 mod completion;
 mod demo;
 mod incidents;
@@ -7,6 +8,7 @@ mod produce;
 mod replay;
 mod run;
 mod score;
+mod silences;
 mod snapshot;
 mod templates;
 mod validate;
@@ -37,6 +39,7 @@ pub enum Command {
     Score(score::Score),
     Produce(produce::Produce),
     Incidents(incidents::Incidents),
+    Silences(silences::SilencesCommand),
     Snapshot(snapshot::Snapshot),
     Templates(templates::Templates),
     Completion(completion::Completion),
@@ -57,6 +60,7 @@ impl Command {
             Self::Score(command) => command.run(),
             Self::Produce(command) => command.run(),
             Self::Incidents(command) => command.run(),
+            Self::Silences(command) => command.run(),
             Self::Snapshot(command) => command.run(),
             Self::Templates(command) => command.run(),
             Self::Completion(command) => command.run(),

@@ -173,11 +173,12 @@ pub struct TopicsConfig {
     pub incidents: String,
     pub alerts: String,
     pub dead_letter: String,
+    pub controls: String,
 }
 
 impl TopicsConfig {
     /// All that the engine writes.
-    pub fn all(&self) -> [&String; 7] {
+    pub fn all(&self) -> [&String; 8] {
         [
             &self.samples,
             &self.spans,
@@ -186,6 +187,7 @@ impl TopicsConfig {
             &self.incidents,
             &self.alerts,
             &self.dead_letter,
+            &self.controls,
         ]
     }
 }
@@ -288,6 +290,7 @@ impl Default for TopicsConfig {
             incidents: "foreshock.incidents".to_owned(),
             alerts: "foreshock.alerts".to_owned(),
             dead_letter: "foreshock.dead-letter".to_owned(),
+            controls: "foreshock.controls".to_owned(),
         }
     }
 }

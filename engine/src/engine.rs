@@ -15,6 +15,7 @@ use pipeline::settings::Span;
 use pipeline::{IncidentTask, IngestTask, Partitions, Router, SeriesStage, SeriesTask, TraceTask, routing};
 
 use crate::config::{Config, Signal, Stage, Start};
+use crate::controls::{self, Controls};
 use crate::delivery::Delivery;
 use crate::service::http::{Metric, MetricValue, Status};
 use crate::service::server::{self, Servers};
@@ -33,6 +34,7 @@ pub struct Engine {
 struct Running {
     workers: Mutex<Vec<(&'static str, KafkaWorker)>>,
     reader: Mutex<Option<TopicReader>>,
+    controls: Arc<Controls>,
     delivery: Mutex<Option<Delivery>>,
     view: Arc<View>,
 }
@@ -74,16 +76,18 @@ impl Engine {
         workers.insert(0, (Stage::Ingest.as_str(), ingest));
         let view = Arc::new(View::default());
         let reader = read_back(config, &connection, &view)?;
-        let silencer: Arc<dyn deliver::Silencer> = Arc::new(deliver::NoSilences);
+        let controls = Arc::new(Controls::start(&connection, &config.topics.controls, START_TIMEOUT)?);
+        let silencer: Arc<dyn deliver::Silencer> = Arc::<Controls>::clone(&controls);
         let delivery = Delivery::start(config, &silencer)?;
         let running = Arc::new(Running {
             workers: Mutex::new(workers),
             reader: Mutex::new(Some(reader)),
+            controls: Arc::clone(&controls),
             delivery: Mutex::new(Some(delivery)),
             view: Arc::clone(&view),
         });
         let status: Arc<dyn Status> = Arc::<Running>::clone(&running);
-        let servers = server::start(&config.grpc, &config.http, &view, &status)?;
+        let servers = server::start(&config.grpc, &config.http, &view, &controls, &status)?;
         Ok(Self { servers, running })
     }
 
@@ -133,6 +137,7 @@ impl Engine {
         if let Some(delivery) = self.running.delivery().take() {
             delivery.stop();
         }
+        self.running.controls.stop();
         if let Some(reader) = self.running.reader().take() {
             reader.stop();
         }
@@ -256,6 +261,22 @@ impl Status for Running {
             "Records of output topics that are foreign",
             unreadable,
         ));
+        let (holding, unreadable) = {
+            let silences = self.controls.silences();
+            let holding =
+                silences.list(controls::now_ms()).into_iter().filter(|(_, holds, _)| *holds).count();
+            (holding, silences.unreadable())
+        };
+        metrics.push(alone(
+            "foreshock_silences_active",
+            "Silences that hold",
+            MetricValue::Gauge(holding as f64),
+        ));
+        metrics.push(alone(
+            "foreshock_silences_unreadable",
+            "Records that are no silences although their key says so",
+            MetricValue::Counter(unreadable),
+        ));
         metrics.extend(self.delivery().iter().flat_map(Delivery::metrics));
         metrics
     }
@@ -297,13 +318,14 @@ fn ensure_topics(config: &Config, connection: &ConnectionSettings) -> anyhow::Re
         let config = retention.map(|ms| ("retention.ms".to_owned(), ms.to_owned()));
         (output, TopicSpec { name, partitions, replication: -1, config: config.into_iter().collect() })
     };
-    let (outputs, specs): (Vec<_>, Vec<_>) = outputs(config).into_iter().map(spec).unzip();
+    let (outputs, mut specs): (Vec<_>, Vec<_>) = outputs(config).into_iter().map(spec).unzip();
+    specs.push(controls::topic_spec(&config.topics.controls));
     let states = kafka::topics::ensure(connection, &specs, START_TIMEOUT)?;
     let mut partitions = Partitions::ONE;
+    for state in states.iter().filter(|state| state.created) {
+        tracing::info!(topic = state.name, partitions = state.partitions, "created topic");
+    }
     for (output, state) in outputs.into_iter().zip(states) {
-        if state.created {
-            tracing::info!(topic = state.name, partitions = state.partitions, "created topic");
-        }
         match output {
             OutputTopic::Samples => partitions.samples = state.partitions,
             OutputTopic::Spans => partitions.spans = state.partitions,

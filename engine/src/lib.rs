@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod config;
+mod controls;
 mod delivery;
 pub mod demo;
 pub mod engine;

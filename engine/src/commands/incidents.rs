@@ -1,33 +1,22 @@
 //! `foreshock incidents`: a client of a running engine.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use proto::foreshock::v1;
 use proto::foreshock::v1::incident_service_client::IncidentServiceClient;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status};
 
 use super::OutputFormat;
+use super::client::{ClientArguments, Connection, said};
 
 /// List, show and watch the incidents of a running engine
 #[derive(Args)]
 pub struct Incidents {
     #[command(subcommand)]
     action: Action,
-    /// Address of the engine's gRPC
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:4320")]
-    server: String,
-    /// A PEM file with the authority that signed the server's certificate; else the system's authorities are trusted
-    #[arg(long, global = true, value_name = "FILE")]
-    ca_certificate: Option<PathBuf>,
-    /// A file with the token that the server wants
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    client: ClientArguments,
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
 }
@@ -53,20 +42,7 @@ enum Action {
     },
 }
 
-type Client = IncidentServiceClient<InterceptedService<Channel, Token>>;
-
-/// Adds the token to each call.
-#[derive(Clone)]
-struct Token(Option<MetadataValue<Ascii>>);
-
-impl tonic::service::Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
-}
+type Client = IncidentServiceClient<Connection>;
 
 impl Incidents {
     pub fn run(self) -> anyhow::Result<ExitCode> {
@@ -74,36 +50,8 @@ impl Incidents {
         runtime.block_on(self.call())
     }
 
-    async fn connect(&self) -> anyhow::Result<Client> {
-        let token = self.token_file.as_deref().map(|path| {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let token = format!("Bearer {}", text.trim()).parse::<MetadataValue<Ascii>>();
-            token.with_context(|| format!("{} holds no usable token", path.display()))
-        });
-        let wrong = || {
-            format!(
-                "--server {} is no address; write it as http://host:port or https://host:port",
-                self.server
-            )
-        };
-        let mut endpoint = Endpoint::from_shared(self.server.clone()).with_context(wrong)?;
-        if self.server.starts_with("https://") {
-            let mut tls = ClientTlsConfig::new();
-            if let Some(path) = &self.ca_certificate {
-                let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-                tls = tls.ca_certificate(Certificate::from_pem(pem));
-            }
-            endpoint = endpoint.tls_config(tls)?;
-        }
-        let none =
-            || format!("cannot reach an engine at {}; is it running, and is --server right?", self.server);
-        let channel = endpoint.connect().await.with_context(none)?;
-        Ok(IncidentServiceClient::with_interceptor(channel, Token(token.transpose()?)))
-    }
-
     async fn call(self) -> anyhow::Result<ExitCode> {
-        let mut client = self.connect().await?;
+        let mut client = IncidentServiceClient::new(self.client.connect().await?);
         match &self.action {
             Action::List { open, service } => self.list(&mut client, *open, service).await?,
             Action::Show { incident } => {
@@ -140,9 +88,10 @@ impl Incidents {
                 OutputFormat::Json => self.print(&page.incidents, "")?,
                 OutputFormat::Text => {
                     for incident in &page.incidents {
+                        let silenced = if incident.silenced_by.is_empty() { "" } else { "  (silenced)" };
                         let incident = model_of(incident);
                         super::print(&format!(
-                            "{}  {}  {:8}  {:8}  {}\n",
+                            "{}  {}  {:8}  {:8}  {}{silenced}\n",
                             incident.incident,
                             super::time_text(incident.opened_ms),
                             incident.state.as_str(),
@@ -178,10 +127,6 @@ impl Incidents {
         }
         Ok(())
     }
-}
-
-fn said(status: Status) -> anyhow::Error {
-    anyhow::anyhow!("{}", status.message())
 }
 
 /// Back to the model, so that what is printed is what `replay` prints.

@@ -183,8 +183,7 @@ fn time_ms(text: &str) -> Result<i64, String> {
     if let Some(before) = text.strip_prefix('-')
         && before.ends_with(|last: char| last.is_ascii_alphabetic())
     {
-        let span: pipeline::settings::Span =
-            serde_json::from_value(before.into()).map_err(|error| error.to_string())?;
+        let span: model::Span = before.parse()?;
         return Ok(jiff::Timestamp::now().as_millisecond() - span.ms());
     }
     if let Ok(ms) = text.parse() {

@@ -33,6 +33,8 @@ pub fn incident(incident: model::Incident) -> v1::Incident {
         root_causes: incident.root_causes.into_iter().map(root_cause).collect(),
         changes: incident.changes.into_iter().map(change).collect(),
         anomalies: incident.anomalies,
+        // Only those who know the silences can say.
+        silenced_by: Vec::new(),
     }
 }
 
@@ -89,5 +91,7 @@ pub fn alert(alert: model::Alert) -> v1::Alert {
         ends_ms: alert.ends_ms,
         incident: alert.incident,
         incident_version: alert.incident_version,
+        // Only those who know the silences can say.
+        silenced_by: Vec::new(),
     }
 }

@@ -138,3 +138,87 @@ fn an_alert_appears_in_alertmanager_survives_a_restart_and_resolves_while_anothe
     assert!(versions.is_sorted() && bodies[0]["data"]["state"] == "firing", "{bodies:?}");
     rig.stop();
 }
+
+#[test]
+fn a_silenced_alert_is_on_its_topic_but_not_delivered_until_the_silence_is_expired() {
+    let mut rig = Rig::new("silenced");
+    rig.create_sources();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let bodies = accept_all(listener);
+    rig.configure(&format!(
+        "delivery: {{ receivers: [{{ name: hook, webhook: {{ url: 'http://127.0.0.1:{port}/', format: cloud_events }} }}] }}\n"
+    ));
+    rig.start();
+    let server = format!("http://127.0.0.1:{}", rig.grpc);
+    let silences = |arguments: &[&str]| {
+        let command = foreshock()
+            .arg("silences")
+            .args(arguments)
+            .args(["--server", &server, "--output", "json"])
+            .output();
+        let output = command.expect("the command runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect::<Vec<Value>>()
+    };
+    let wrong = foreshock()
+        .args([
+            "silences",
+            "add",
+            "--match",
+            "service=~.*",
+            "--for",
+            "1h",
+            "--comment",
+            "x",
+            "--author",
+            "ada",
+            "--server",
+            &server,
+        ])
+        .output()
+        .expect("the command runs");
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("everything"));
+
+    let added = silences(&[
+        "add",
+        "--match",
+        "service=cart",
+        "--for",
+        "1h",
+        "--comment",
+        "load test",
+        "--author",
+        "ada",
+    ]);
+    let id = added[0]["silence"].as_str().expect("an id").to_owned();
+    assert_eq!((added.len(), &added[0]["state"]), (1, &"active".into()));
+    // Also what a restart reads.
+    rig.stop();
+    rig.start();
+    assert_eq!(silences(&["list"])[0]["silence"], id.as_str());
+    rig.produce(&telemetry(rig.folder.path(), "broken", 0..240, 200..240));
+    wait_until("the alert is held back", || {
+        metric(&rig, "foreshock_delivery_held{receiver=\"hook\"}").is_some_and(|held| held >= 1.0)
+    });
+    let on_kafka = kcat(&["-C", "-e", "-o", "beginning", "-t", &rig.topic("alerts")], None);
+    assert!(on_kafka.contains("firing") && bodies.lock().unwrap().is_empty());
+    let listed =
+        foreshock().args(["incidents", "list", "--server", &server]).output().expect("the command runs");
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("(silenced)"), "{listed:?}");
+
+    // A restart holds it back as well, and knows that it was not told.
+    rig.stop();
+    rig.start();
+    wait_until("it is held back again", || {
+        metric(&rig, "foreshock_delivery_held{receiver=\"hook\"}").is_some_and(|held| held >= 1.0)
+    });
+    assert!(bodies.lock().unwrap().is_empty());
+    let expired = silences(&["expire", &id, "--comment", "done", "--author", "bob"]);
+    assert_eq!((&expired[0]["state"], &expired[0]["changes"][1]["author"]), (&"over".into(), &"bob".into()));
+    wait_until("it is told at last", || !bodies.lock().unwrap().is_empty());
+    assert_eq!(bodies.lock().unwrap()[0]["data"]["state"], "firing");
+    assert_eq!((silences(&["list"]).len(), silences(&["list", "--all"]).len()), (0, 1));
+    rig.stop();
+}

@@ -101,6 +101,7 @@ impl Rig {
             ("incidents", "incidents"),
             ("alerts", "alerts"),
             ("dead_letter", "dead-letter"),
+            ("controls", "controls"),
         ] {
             writeln!(yaml, "  {key}: {}", rig.topic(name)).expect("memory");
         }

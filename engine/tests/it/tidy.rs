@@ -54,6 +54,7 @@ fn crates_use_only_what_the_architecture_allows() {
         ("engine/crates/checkpoint", &["rdkafka", "kafka", "pipeline"]),
         ("engine/crates/worker", &["rdkafka", "kafka", "tokio"]),
         ("engine/crates/simulator", &["rdkafka", "kafka", "tokio"]),
+        ("engine/crates/controls", &["rdkafka", "kafka", "tokio", "pipeline"]),
         ("engine/crates/deliver", &["rdkafka", "kafka", "pipeline", "arrow-array"]),
         ("engine/crates/replay", &["tokio", "rdkafka", "kafka"]),
         ("engine", &["rdkafka"]),

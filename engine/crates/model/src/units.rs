@@ -38,11 +38,20 @@ impl Span {
     }
 }
 
+/// As in a configuration, for the command line.
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+            .ok_or_else(|| format!("{text:?} is not a length of time; write it as 250ms, 30s, 5m, 2h or 1d"))
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let what = || format!("{text:?} is not a length of time; write it as 250ms, 30s, 5m, 2h or 1d");
-        Self::parse(&text).ok_or_else(|| de::Error::custom(what()))
+        text.parse().map_err(de::Error::custom)
     }
 }
 
