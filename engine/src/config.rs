@@ -75,7 +75,8 @@ pub struct GrpcConfig {
     /// PEM files; without them the connection is plain text.
     pub tls_certificate: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
-    /// A file with a token that clients must send as `authorization: Bearer TOKEN`; without it everybody may read.
+    /// A file with a token that clients must send as `authorization: Bearer TOKEN`; without it
+    /// everybody may read, and silence alerts if the address is a loopback one.
     pub token_file: Option<PathBuf>,
 }
 

@@ -89,6 +89,11 @@ impl Delivery {
             &|_, v| counter(v.unwanted),
         );
         each("foreshock_delivery_unreadable", "Records that are no alerts", &|_, v| counter(v.unreadable));
+        each(
+            "foreshock_delivery_members_failed",
+            "Requests that only another member of the cluster accepted",
+            &|_, v| counter(v.members_failed),
+        );
         each("foreshock_delivery_template_failures", "Annotations whose template failed", &|_, v| {
             counter(v.template_failures)
         });

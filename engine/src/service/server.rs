@@ -63,6 +63,7 @@ pub fn start(
         token.as_deref() != Some("Bearer "),
         "grpc.token_file: the file is empty; write a token into it"
     );
+    let may_write = token.is_some() || grpc.listen.ip().is_loopback();
     let bind = |key: &str, address: SocketAddr| {
         let listener = runtime.block_on(TcpListener::bind(address));
         listener.with_context(|| format!("cannot listen on {address}; choose another address with {key}"))
@@ -95,7 +96,7 @@ pub fn start(
         _ => Ok(request),
     };
     let services = Services::new(Arc::clone(view), Arc::clone(controls));
-    let silencing = Silencing::new(Arc::clone(controls));
+    let silencing = Silencing::new(Arc::clone(controls), may_write);
     let router = builder
         .add_service(health)
         .add_service(reflection)

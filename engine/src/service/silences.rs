@@ -18,11 +18,13 @@ const GRACE_STEP: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Silencing {
     controls: Arc<Controls>,
+    may_write: bool,
 }
 
 impl Silencing {
-    pub fn new(controls: Arc<Controls>) -> Self {
-        Self { controls }
+    /// Without `may_write` silences can be listed only.
+    pub fn new(controls: Arc<Controls>, may_write: bool) -> Self {
+        Self { controls, may_write }
     }
 
     /// Writes on a thread that may block, then waits until it was read again, so that who lists next sees it.
@@ -30,6 +32,11 @@ impl Silencing {
         &self,
         write: impl FnOnce(&Controls) -> Result<Silence, ControlError> + Send + 'static,
     ) -> Result<v1::Silence, Status> {
+        if !self.may_write {
+            return Err(Status::permission_denied(
+                "everybody in the network could silence alerts: set grpc.token_file, or listen on a loopback address",
+            ));
+        }
         let controls = Arc::clone(&self.controls);
         let written = tokio::task::spawn_blocking(move || write(&controls)).await;
         let silence = written.map_err(|error| Status::internal(error.to_string()))?.map_err(status)?;

@@ -14,6 +14,7 @@ pub struct Counters {
     pub(crate) attempts: AtomicU64,
     pub(crate) attempts_failed: AtomicU64,
     pub(crate) attempts_refused: AtomicU64,
+    pub(crate) members_failed: AtomicU64,
     pub(crate) template_failures: AtomicU64,
     pub(crate) forgotten: AtomicU64,
     pub(crate) log_failures: AtomicU64,
@@ -44,6 +45,8 @@ pub struct CounterValues {
     pub attempts: u64,
     pub attempts_failed: u64,
     pub attempts_refused: u64,
+    /// Requests that another member of the cluster has accepted, but not this one.
+    pub members_failed: u64,
     /// Annotations whose template failed.
     pub template_failures: u64,
     /// Alerts that fire and were forgotten, because there are too many.
@@ -75,6 +78,7 @@ impl Counters {
             attempts: of(&self.attempts),
             attempts_failed: of(&self.attempts_failed),
             attempts_refused: of(&self.attempts_refused),
+            members_failed: of(&self.members_failed),
             template_failures: of(&self.template_failures),
             forgotten: of(&self.forgotten),
             log_failures: of(&self.log_failures),

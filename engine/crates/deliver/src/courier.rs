@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use model::{Alert, Secret};
+use model::Alert;
 use tokio::runtime::Runtime;
 
 use crate::backoff::Backoff;
 use crate::counters::{CounterValues, Counters, add};
-use crate::http::{HttpSender, without};
+use crate::http::{HttpSender, Sent};
 use crate::log::{AlertLog, Event, LogError};
 use crate::outbox::{Batch, Outbox, Outcome, Wishes};
 use crate::receiver::{self, Receiver};
@@ -193,7 +193,7 @@ impl Round {
         self.judge(&batch, &outcome);
         for letter in self.desk.outbox.settle(&batch, &outcome, self::now_ms()) {
             let (receiver, offset, reason) =
-                (&self.settings.name, letter.record.offset, self.shown(&letter.reason));
+                (&self.settings.name, letter.record.offset, self.sender.shown(&letter.reason));
             tracing::error!(
                 receiver,
                 offset,
@@ -221,7 +221,8 @@ impl Round {
         let mut stop_at = None;
         loop {
             let waited = async { tokio::time::timeout(POLL, answer.as_mut()).await };
-            if let Ok(outcome) = self.runtime.block_on(waited) {
+            if let Ok(Sent { outcome, members_failed }) = self.runtime.block_on(waited) {
+                add(&counters.members_failed, members_failed);
                 return Ok(Some(outcome));
             }
             if self.shared.stop.load(Ordering::Acquire) {
@@ -234,12 +235,6 @@ impl Round {
         }
     }
 
-    /// What a receiver said, without secrets that it may have repeated.
-    fn shown(&self, reason: &str) -> String {
-        let secrets: Vec<Secret> = self.settings.secrets().filter_map(|secret| secret.read().ok()).collect();
-        without(reason, &secrets)
-    }
-
     /// Counts an outcome, says it, and decides when to go on.
     fn judge(&mut self, batch: &Batch, outcome: &Outcome) {
         let (receiver, counters) = (&self.settings.name, &self.shared.counters);
@@ -247,7 +242,7 @@ impl Round {
         if let Outcome::Failed { reason, retry_after_ms } = outcome {
             add(&counters.attempts_failed, 1);
             let wait_ms = self.backoff.failed(now_ms(), *retry_after_ms);
-            let (reason, failures) = (self.shown(reason), self.backoff.failures());
+            let (reason, failures) = (self.sender.shown(reason), self.backoff.failures());
             tracing::warn!(
                 receiver,
                 reason,
@@ -266,7 +261,7 @@ impl Round {
             add(&counters.attempts_refused, 1);
             tracing::warn!(
                 receiver,
-                reason = self.shown(reason),
+                reason = self.sender.shown(reason),
                 alerts,
                 "a receiver refuses what it was sent"
             );
@@ -316,7 +311,9 @@ impl Desk {
             Event::Revoked { partition } => {
                 self.commit(log, true)?;
                 self.outbox.revoked(partition);
-                self.paused.remove(&partition);
+                if self.paused.remove(&partition) {
+                    log.pause(partition, false)?;
+                }
             }
             Event::End { partition } => self.outbox.ended(partition),
             Event::Record(record) => {

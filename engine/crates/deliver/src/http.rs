@@ -29,6 +29,14 @@ pub struct HttpSender {
     client: Option<(TlsFiles, Client)>,
 }
 
+/// What became of the requests that were sent at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub outcome: Outcome,
+    /// Those that were not accepted, although another was.
+    pub members_failed: usize,
+}
+
 #[derive(Clone, Default, PartialEq, Eq)]
 struct TlsFiles {
     ca: Option<Vec<u8>>,
@@ -53,8 +61,11 @@ impl HttpSender {
     }
 
     /// Sends all at once. One that is accepted is enough; else one that may be accepted later is worth trying again.
-    pub async fn send(&mut self, requests: Result<Vec<Request>, SecretError>, now_ms: i64) -> Outcome {
-        let failed = |error: SendError| Outcome::Failed { reason: error.to_string(), retry_after_ms: None };
+    pub async fn send(&mut self, requests: Result<Vec<Request>, SecretError>, now_ms: i64) -> Sent {
+        let failed = |error: SendError| {
+            let outcome = Outcome::Failed { reason: error.to_string(), retry_after_ms: None };
+            Sent { outcome, members_failed: 0 }
+        };
         let prepared = requests.map_err(SendError::from).and_then(|requests| {
             let authorization = self.authorization()?;
             Ok((requests, authorization, self.client()?))
@@ -64,19 +75,33 @@ impl HttpSender {
             Err(error) => return failed(error),
         };
         let mut tasks = JoinSet::new();
-        for request in requests {
-            tasks.spawn(post(client.clone(), request, authorization.clone(), now_ms));
+        for (member, request) in requests.into_iter().enumerate() {
+            let answer = post(client.clone(), request, authorization.clone(), now_ms);
+            tasks.spawn(async move { (member, answer.await) });
         }
-        let mut best: Option<Outcome> = None;
-        while let Some(outcome) = tasks.join_next().await {
-            let lost = |error| Outcome::Failed { reason: format!("{error}"), retry_after_ms: None };
-            let outcome = outcome.unwrap_or_else(lost);
-            best = Some(match best {
-                Some(before) if rank(&before) <= rank(&outcome) => before,
-                _ => outcome,
-            });
+        let mut outcomes = Vec::new();
+        while let Some(ended) = tasks.join_next().await {
+            let lost = |error| (0, Outcome::Failed { reason: format!("{error}"), retry_after_ms: None });
+            outcomes.push(ended.unwrap_or_else(lost));
         }
-        best.unwrap_or(Outcome::Accepted)
+        outcomes.sort_by_key(|(member, outcome)| (rank(outcome), *member));
+        let Some((_, outcome)) = outcomes.first().cloned() else {
+            return Sent { outcome: Outcome::Accepted, members_failed: 0 };
+        };
+        let mut members_failed = 0;
+        for (member, other) in outcomes.iter().filter(|_| outcome == Outcome::Accepted) {
+            let (Outcome::Failed { reason, .. } | Outcome::Refused(reason)) = other else { continue };
+            members_failed += 1;
+            let (receiver, reason) = (&self.settings.name, self.shown(reason));
+            tracing::warn!(receiver, member, reason, "one member of a cluster fails; another has accepted");
+        }
+        Sent { outcome, members_failed }
+    }
+
+    /// What a receiver said, without secrets that it may have repeated.
+    pub(crate) fn shown(&self, reason: &str) -> String {
+        let secrets: Vec<Secret> = self.settings.secrets().filter_map(|secret| secret.read().ok()).collect();
+        without(reason, &secrets)
     }
 
     fn authorization(&self) -> Result<Option<HeaderValue>, SecretError> {
@@ -244,7 +269,7 @@ fn causes(error: &reqwest::Error) -> String {
 }
 
 /// Replaces a secret that an answer or an error repeats.
-pub(crate) fn without(text: &str, secrets: &[Secret]) -> String {
+fn without(text: &str, secrets: &[Secret]) -> String {
     let long = secrets.iter().filter(|secret| secret.reveal().len() >= 4);
     long.fold(text.to_owned(), |text, secret| text.replace(secret.reveal(), "***"))
 }

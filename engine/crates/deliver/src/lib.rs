@@ -37,7 +37,7 @@ mod time;
 
 pub use counters::{CounterValues, Counters};
 pub use courier::{Courier, NoSilences, OpenLog, Silencer};
-pub use http::HttpSender;
+pub use http::{HttpSender, Sent};
 pub use log::{AlertLog, Event, LogError, Position, Record};
 pub use notice::{Notice, labels_of_now};
 pub use secret::{SecretError, SecretReference};

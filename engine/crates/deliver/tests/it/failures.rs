@@ -144,7 +144,9 @@ fn one_member_of_a_cluster_is_enough() {
     wait_until("a first commit", || topic.committed("to").is_some());
     topic.write(&firing("a", 1));
     wait_until("it is delivered", || topic.committed("to").is_some_and(|position| position.offset == 1));
-    assert_eq!((courier.counters().accepted, server.received()[0].path.as_str()), (1, "/api/v2/alerts"));
+    let counters = courier.counters();
+    assert_eq!((counters.accepted, server.received()[0].path.as_str()), (1, "/api/v2/alerts"));
+    assert_eq!((counters.members_failed, counters.attempts_failed), (1, 0));
 }
 
 /// Over real connections; the pure part is tried far more often beside its code.

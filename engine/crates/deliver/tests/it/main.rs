@@ -1,5 +1,8 @@
 //! Delivery to servers on loopback that misbehave.
 
+// clippy.toml allows it in test functions only, and these helpers are part of the tests.
+#![allow(clippy::unwrap_used)]
+
 mod failures;
 mod security;
 mod server;
