@@ -151,7 +151,7 @@ mod tests {
         let silence = silences.add(new_silence("service=cart", 100, 200), 0).unwrap();
         write(&mut silences, &silence);
         assert_eq!(silences.stale(200 + KEPT_MS - 1), Vec::<String>::new());
-        assert_eq!(silences.stale(200 + KEPT_MS), [silence.id.clone()]);
+        assert_eq!(silences.stale(200 + KEPT_MS), std::slice::from_ref(&silence.id));
         let states: Vec<(bool, bool)> =
             [50, 150, 250].map(|ms| silences.list(ms)[0]).map(|(_, holds, over)| (holds, over)).into();
         assert_eq!(states, [(false, false), (true, false), (false, true)]);

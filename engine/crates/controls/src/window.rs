@@ -172,7 +172,7 @@ mod tests {
             let now_ms = start_ms + hour * HOUR_MS;
             let of_day = hour % 24;
             let began = hour >= 22;
-            let expected = began && (of_day >= 22 || of_day < 2 || (10..14).contains(&of_day));
+            let expected = began && (!(2..22).contains(&of_day) || (10..14).contains(&of_day));
             assert_eq!(daily.holds(now_ms), expected, "hour {hour}");
         }
     }

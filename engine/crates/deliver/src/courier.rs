@@ -189,6 +189,9 @@ impl Round {
         }
         let is_silenced = |alert: &Alert| self.silencer.is_silenced(alert, now_ms);
         let Some(batch) = self.desk.outbox.next(now_ms, &is_silenced) else { return Ok(false) };
+        if batch.is_release() {
+            self.desk.commit(log, true)?;
+        }
         let Some(outcome) = self.send(&batch, log)? else { return Ok(false) };
         self.judge(&batch, &outcome);
         for letter in self.desk.outbox.settle(&batch, &outcome, self::now_ms()) {

@@ -63,6 +63,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Whether it was held back. That it is told must be committed before, since no record that is yet to be dealt with would tell.
+    pub fn is_release(&self) -> bool {
+        self.kind == BatchKind::Held
+    }
+
     /// Whether it only says once more what was said.
     pub fn is_repetition(&self) -> bool {
         self.kind == BatchKind::Again

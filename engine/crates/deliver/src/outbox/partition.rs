@@ -11,8 +11,10 @@ use crate::notice::Notice;
 
 /// Precedes the fingerprints of alerts that are held back, in the metadata of an offset.
 const HELD: &str = "held=";
-/// Follows the fingerprint of one of which the receiver has heard.
-const HEARD: char = '+';
+/// Follows the fingerprint of one of which an earlier version was told.
+const SAID: char = '+';
+/// Follows the fingerprint of one of which nobody knows whether the receiver has heard.
+const UNSURE: char = '?';
 /// Stands for all that fire.
 const ALL: &str = "*";
 /// Of one request, so that a receiver need not take more.
@@ -43,16 +45,24 @@ impl Told {
 /// Which alerts before the committed offset were held back.
 #[derive(Debug)]
 enum Held {
-    /// By fingerprint, and whether an earlier version was told.
-    Some(BTreeMap<String, bool>),
+    /// By fingerprint, with what the receiver has heard.
+    Some(BTreeMap<String, Heard>),
     All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    AnEarlierVersion,
+    Unsure,
 }
 
 impl Held {
     fn parse(metadata: &str) -> Self {
-        let part = |part: &str| match part.strip_suffix(HEARD) {
-            Some(fingerprint) => (fingerprint.to_owned(), true),
-            None => (part.to_owned(), false),
+        let part = |part: &str| match (part.strip_suffix(SAID), part.strip_suffix(UNSURE)) {
+            (Some(fingerprint), _) => (fingerprint.to_owned(), Heard::AnEarlierVersion),
+            (None, Some(fingerprint)) => (fingerprint.to_owned(), Heard::Unsure),
+            (None, None) => (part.to_owned(), Heard::Nothing),
         };
         match metadata.strip_prefix(HELD) {
             Some(ALL) => Self::All,
@@ -118,12 +128,10 @@ impl Partition {
         if alert.state == AlertState::Resolved {
             return;
         }
-        // Whether it is held back; and if so, whether something of it was told: yes, no, or nobody knows.
-        let (is_held, was_told) = match &self.held_before {
-            Held::All => (true, self.is_new.then_some(false)),
-            Held::Some(held) => {
-                held.get(&fingerprint).map_or((false, None), |was_told| (true, Some(*was_told)))
-            }
+        // If it is held back, with what the receiver has heard.
+        let held = match &self.held_before {
+            Held::All => Some(if self.is_new { Heard::Nothing } else { Heard::Unsure }),
+            Held::Some(held) => held.get(&fingerprint).copied(),
         };
         if !wants && before.is_none() {
             return;
@@ -131,13 +139,13 @@ impl Partition {
         let (said_before, mut severities) =
             before.map_or((None, BTreeSet::new()), |before| (before.said, before.severities));
         severities.extend(wants.then_some(alert.severity));
-        let said = match (is_held, was_told) {
-            (false, _) => Some(alert.clone()),
+        let said = match held {
+            None => Some(alert.clone()),
             // Which version that was is not known, but that it was not the last.
-            (true, Some(true)) => said_before.or_else(|| Some(alert.clone())),
-            (true, _) => None,
+            Some(Heard::AnEarlierVersion) => said_before.or_else(|| Some(alert.clone())),
+            Some(Heard::Nothing | Heard::Unsure) => None,
         };
-        let may_have_heard = is_held && was_told.is_none();
+        let (is_held, may_have_heard) = (held.is_some(), held == Some(Heard::Unsure));
         let told = Told { newest: alert, said, may_have_heard, is_held, severities, again_ms: i64::MIN };
         self.insert(fingerprint, told, counters);
     }
@@ -261,11 +269,18 @@ impl Partition {
         self.insert(fingerprint, told, counters);
     }
 
-    /// What was held back and may be told now.
-    pub(super) fn released(&self, wishes: &Wishes, is_silenced: &dyn Fn(&Alert) -> bool) -> Vec<Notice> {
+    /// What was held back and may be told now. From here on the receiver may have heard of it.
+    pub(super) fn released(&mut self, wishes: &Wishes, is_silenced: &dyn Fn(&Alert) -> bool) -> Vec<Notice> {
         let batch_max = if self.alone_left > 0 { 1 } else { wishes.batch_max };
-        let released = self.firing.values().filter(|told| told.is_held && !is_silenced(&told.newest));
-        released.take(batch_max).map(|told| self.notice(told.newest.clone())).collect()
+        let released = self.firing.values_mut().filter(|told| told.is_held && !is_silenced(&told.newest));
+        let alerts: Vec<Alert> = released
+            .take(batch_max)
+            .map(|told| {
+                told.may_have_heard = true;
+                told.newest.clone()
+            })
+            .collect();
+        alerts.into_iter().map(|alert| self.notice(alert)).collect()
     }
 
     /// What is to be sent again.
@@ -342,9 +357,11 @@ impl Partition {
             let is_plain = !fingerprint.is_empty() && fingerprint.bytes().all(|c| c.is_ascii_alphanumeric());
             metadata.push_str(if metadata.is_empty() { HELD } else { "," });
             metadata.push_str(fingerprint);
-            metadata.extend(told.said.is_some().then_some(HEARD));
-            let is_unsure = told.may_have_heard && told.said.is_none();
-            if !is_plain || is_unsure || metadata.len() > METADATA_BYTES_MAX {
+            metadata.extend(match &told.said {
+                Some(_) => Some(SAID),
+                None => told.may_have_heard.then_some(UNSURE),
+            });
+            if !is_plain || metadata.len() > METADATA_BYTES_MAX {
                 return format!("{HELD}{ALL}");
             }
         }
