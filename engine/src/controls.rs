@@ -3,17 +3,24 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 
-use controls::{NewSilence, Refused, Silence, Silences};
+use controls::{NewRemark, NewSilence, Refused, Remark, RemarkRefused, Remarks, Silence, Silences};
 use deliver::Silencer;
 use kafka::{ConnectionSettings, TopicReader, TopicSpec, TopicWriter, WriteRecord};
 use model::{Alert, Labels};
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What was read so far.
+#[derive(Default)]
+pub struct Known {
+    pub silences: Silences,
+    pub remarks: Remarks,
+}
+
 /// The topic, as it was read and for writing.
 pub struct Controls {
     topic: String,
-    silences: Arc<RwLock<Silences>>,
+    known: Arc<RwLock<Known>>,
     reader: Mutex<Option<TopicReader>>,
     writer: TopicWriter,
 }
@@ -21,7 +28,9 @@ pub struct Controls {
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Silence(#[from] Refused),
+    #[error(transparent)]
+    Remark(#[from] RemarkRefused),
     #[error("it could not be written: {0}")]
     Write(#[from] kafka::Error),
 }
@@ -48,20 +57,22 @@ impl Controls {
         topic: &str,
         timeout: Duration,
     ) -> Result<Self, kafka::Error> {
-        let silences = Arc::<RwLock<Silences>>::default();
-        let into = Arc::clone(&silences);
+        let known = Arc::<RwLock<Known>>::default();
+        let into = Arc::clone(&known);
         let reader = TopicReader::start(connection, &[topic.to_owned()], timeout, move |read| {
             let record = read.record;
-            let mut silences = into.write().unwrap_or_else(PoisonError::into_inner);
-            silences.on_record(record.key.unwrap_or_default(), record.payload);
+            let mut known = into.write().unwrap_or_else(PoisonError::into_inner);
+            let key = record.key.unwrap_or_default();
+            known.silences.on_record(key, record.payload);
+            known.remarks.on_record(key, record.payload);
         })?;
         let writer = TopicWriter::new(connection)?;
-        Ok(Self { topic: topic.to_owned(), silences, reader: Mutex::new(Some(reader)), writer })
+        Ok(Self { topic: topic.to_owned(), known, reader: Mutex::new(Some(reader)), writer })
     }
 
     /// What was read so far.
-    pub fn silences(&self) -> RwLockReadGuard<'_, Silences> {
-        self.silences.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reader(&self) -> MutexGuard<'_, Option<TopicReader>> {
@@ -75,18 +86,18 @@ impl Controls {
 
     /// The silences that hold back an alert now.
     pub fn silencing(&self, labels: &Labels) -> Vec<String> {
-        self.silences().silencing(labels, now_ms()).into_iter().map(str::to_owned).collect()
+        self.known().silences.silencing(labels, now_ms()).into_iter().map(str::to_owned).collect()
     }
 
     /// Blocks until the brokers have it; it holds as soon as it was read again.
     pub fn add_silence(&self, new: NewSilence) -> Result<Silence, ControlError> {
         let now_ms = now_ms();
         let (silence, stale) = {
-            let silences = self.silences();
-            (silences.add(new, now_ms)?, silences.stale(now_ms))
+            let known = self.known();
+            (known.silences.add(new, now_ms)?, known.silences.stale(now_ms))
         };
         for id in stale {
-            self.write(&id, &[])?;
+            self.write(&Silences::key(&id), "silence", &[])?;
         }
         self.write_silence(&silence)?;
         Ok(silence)
@@ -94,32 +105,59 @@ impl Controls {
 
     /// As [`add_silence`](Self::add_silence).
     pub fn expire_silence(&self, id: &str, author: &str, comment: &str) -> Result<Silence, ControlError> {
-        let silence = self.silences().expire(id, author, comment, now_ms())?;
+        let silence = self.known().silences.expire(id, author, comment, now_ms())?;
         self.write_silence(&silence)?;
         Ok(silence)
     }
 
     fn write_silence(&self, silence: &Silence) -> Result<(), ControlError> {
         let payload = serde_json::to_vec(silence).expect("plain data with text keys");
-        self.write(&silence.id, &payload)?;
+        self.write(&Silences::key(&silence.id), "silence", &payload)?;
         let last = silence.changes.last();
         let (author, what) = last.map_or(("", None), |change| (change.author.as_str(), Some(change.kind)));
         tracing::info!(silence = silence.id, author, ?what, matchers = ?silence.matchers, "silence");
         Ok(())
     }
 
-    fn write(&self, id: &str, payload: &[u8]) -> Result<(), ControlError> {
+    /// As [`add_silence`](Self::add_silence).
+    pub fn add_remark(&self, new: NewRemark) -> Result<Remark, ControlError> {
+        let now_ms = now_ms();
+        let (remark, stale) = {
+            let known = self.known();
+            (known.remarks.add(new, now_ms)?, known.remarks.stale(now_ms))
+        };
+        for key in stale {
+            self.write(&key, "remark", &[])?;
+        }
+        self.write_remark(&remark)?;
+        Ok(remark)
+    }
+
+    /// As [`add_silence`](Self::add_silence).
+    pub fn undo_remark(&self, incident: &str, id: &str, author: &str) -> Result<Remark, ControlError> {
+        let remark = self.known().remarks.undo(incident, id, author, now_ms())?;
+        self.write_remark(&remark)?;
+        Ok(remark)
+    }
+
+    fn write_remark(&self, remark: &Remark) -> Result<(), ControlError> {
+        let payload = serde_json::to_vec(remark).expect("plain data with text keys");
+        self.write(&Remarks::key(remark), "remark", &payload)
+    }
+
+    fn write(&self, key: &str, noun: &str, payload: &[u8]) -> Result<(), ControlError> {
+        let kind = format!("foreshock.{noun}.v1");
         let headers = [
             ("ce_specversion", "1.0"),
-            ("ce_type", "foreshock.silence.v1"),
+            ("ce_type", kind.as_str()),
             ("ce_source", "/foreshock"),
-            ("ce_id", id),
+            ("ce_id", key),
             ("content-type", "application/json"),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
         self.writer.write(WriteRecord {
             topic: &self.topic,
-            key: Some(Silences::key(id).as_bytes()),
+            key: Some(key.as_bytes()),
             headers: if payload.is_empty() { &[] } else { &headers },
             payload,
             ..WriteRecord::default()
@@ -134,6 +172,6 @@ impl Silencer for Controls {
     }
 
     fn is_silenced(&self, alert: &Alert, now_ms: i64) -> bool {
-        self.silences().is_silenced(&deliver::labels_of_now(alert), now_ms)
+        self.known().silences.is_silenced(&deliver::labels_of_now(alert), now_ms)
     }
 }

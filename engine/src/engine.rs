@@ -262,7 +262,8 @@ impl Status for Running {
             unreadable,
         ));
         let (holding, unreadable) = {
-            let silences = self.controls.silences();
+            let known = self.controls.known();
+            let silences = &known.silences;
             let holding =
                 silences.list(controls::now_ms()).into_iter().filter(|(_, holds, _)| *holds).count();
             (holding, silences.unreadable())

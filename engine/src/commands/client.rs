@@ -73,3 +73,9 @@ impl ClientArguments {
 pub fn said(status: Status) -> anyhow::Error {
     anyhow::anyhow!("{}", status.message())
 }
+
+/// Who says something to the engine.
+pub fn author_or_user(author: &Option<String>) -> anyhow::Result<String> {
+    let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
+    author.clone().or_else(user).context("give --author, as the environment has no USER")
+}

@@ -9,7 +9,7 @@ use proto::foreshock::v1;
 use proto::foreshock::v1::silence_service_client::SilenceServiceClient;
 
 use super::OutputFormat;
-use super::client::{ClientArguments, Connection, said};
+use super::client::{ClientArguments, Connection, author_or_user, said};
 
 /// List, add and expire silences and maintenance windows of a running engine
 #[derive(Args)]
@@ -150,11 +150,6 @@ impl Add {
             author: author_or_user(&self.author)?,
         })
     }
-}
-
-fn author_or_user(author: &Option<String>) -> anyhow::Result<String> {
-    let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
-    author.clone().or_else(user).context("give --author, as the environment has no USER")
 }
 
 fn state_text(silence: &v1::Silence) -> &'static str {

@@ -33,8 +33,9 @@ pub fn incident(incident: model::Incident) -> v1::Incident {
         root_causes: incident.root_causes.into_iter().map(root_cause).collect(),
         changes: incident.changes.into_iter().map(change).collect(),
         anomalies: incident.anomalies,
-        // Only those who know the silences can say.
+        // Only those who know what people say can tell.
         silenced_by: Vec::new(),
+        remarks: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::convert;
+use super::{convert, remarks};
 use crate::controls::Controls;
 use crate::view::{Cursor, View, Watch};
 
@@ -83,7 +83,25 @@ impl Services {
     fn incident(&self, incident: model::Incident) -> v1::Incident {
         let labels = self.view.alert_labels(&incident.incident);
         let silenced_by = labels.map(|labels| self.controls.silencing(&labels)).unwrap_or_default();
-        v1::Incident { silenced_by, ..convert::incident(incident) }
+        let known = self.controls.known();
+        let remarks = known.remarks.of(&incident.incident).into_iter().map(remarks::message).collect();
+        v1::Incident { silenced_by, remarks, ..convert::incident(incident) }
+    }
+
+    /// The incident of that id, or an error that says that there is none.
+    pub(super) async fn known_incident(&self, id: &str) -> Result<model::Incident, Status> {
+        let none =
+            || Status::not_found(format!("there is no incident {id:?}; ListIncidents names those there are"));
+        // An alert may have been read from its topic a moment before the incident was from its own.
+        let mut found = self.view.incident(id);
+        for _ in 0..GRACE_ATTEMPTS {
+            if found.is_some() {
+                break;
+            }
+            tokio::time::sleep(GRACE_STEP).await;
+            found = self.view.incident(id);
+        }
+        found.ok_or_else(none)
     }
 }
 
@@ -166,19 +184,7 @@ impl IncidentService for Services {
         &self,
         request: Request<v1::GetIncidentRequest>,
     ) -> Result<Response<v1::GetIncidentResponse>, Status> {
-        let id = request.into_inner().incident;
-        let none =
-            || Status::not_found(format!("there is no incident {id:?}; ListIncidents names those there are"));
-        // An alert may have been read from its topic a moment before the incident was from its own.
-        let mut found = self.view.incident(&id);
-        for _ in 0..GRACE_ATTEMPTS {
-            if found.is_some() {
-                break;
-            }
-            tokio::time::sleep(GRACE_STEP).await;
-            found = self.view.incident(&id);
-        }
-        let incident = found.ok_or_else(none)?;
+        let incident = self.known_incident(&request.into_inner().incident).await?;
         Ok(Response::new(v1::GetIncidentResponse { incident: Some(self.incident(incident)) }))
     }
 

@@ -8,6 +8,7 @@ use anyhow::Context;
 use proto::foreshock::v1::alert_service_server::AlertServiceServer;
 use proto::foreshock::v1::anomaly_service_server::AnomalyServiceServer;
 use proto::foreshock::v1::incident_service_server::IncidentServiceServer;
+use proto::foreshock::v1::remark_service_server::RemarkServiceServer;
 use proto::foreshock::v1::silence_service_server::SilenceServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -17,7 +18,9 @@ use tonic::{Request, Status as GrpcStatus};
 
 use super::grpc::Services;
 use super::http::{self, Status};
+use super::remarks::Remarking;
 use super::silences::Silencing;
+use super::writing::Writing;
 use crate::config::{GrpcConfig, HttpConfig};
 use crate::controls::Controls;
 use crate::view::View;
@@ -96,12 +99,15 @@ pub fn start(
         _ => Ok(request),
     };
     let services = Services::new(Arc::clone(view), Arc::clone(controls));
-    let silencing = Silencing::new(Arc::clone(controls), may_write);
+    let writing = Writing::new(Arc::clone(controls), may_write);
+    let silencing = Silencing::new(writing.clone());
+    let remarking = Remarking::new(services.clone(), writing);
     let router = builder
         .add_service(health)
         .add_service(reflection)
         .add_service(IncidentServiceServer::with_interceptor(services.clone(), check.clone()))
         .add_service(AnomalyServiceServer::with_interceptor(services.clone(), check.clone()))
+        .add_service(RemarkServiceServer::with_interceptor(remarking, check.clone()))
         .add_service(SilenceServiceServer::with_interceptor(silencing, check.clone()))
         .add_service(AlertServiceServer::with_interceptor(services, check));
     runtime.spawn(
@@ -135,6 +141,7 @@ async fn report_health(
             "foreshock.v1.IncidentService",
             "foreshock.v1.AnomalyService",
             "foreshock.v1.AlertService",
+            "foreshock.v1.RemarkService",
             "foreshock.v1.SilenceService",
         ] {
             reporter.set_service_status(service, serving).await;

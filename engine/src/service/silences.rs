@@ -1,68 +1,35 @@
 //! `foreshock.v1.SilenceService`: a thin adapter from requests to the [`Controls`].
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use controls::{ChangeKind, NewSilence, Recurrence, Refused, Silence};
+use controls::{ChangeKind, NewSilence, Recurrence, Silence};
 use proto::foreshock::v1;
 use proto::foreshock::v1::silence_service_server::SilenceService;
 use tonic::{Request, Response, Status};
 
 use super::grpc::page;
-use crate::controls::{ControlError, Controls, now_ms};
-
-/// How long what was written may take to be read again.
-const GRACE_ATTEMPTS: u32 = 100;
-const GRACE_STEP: Duration = Duration::from_millis(50);
+use super::writing::Writing;
+use crate::controls::{ControlError, Controls, Known, now_ms};
 
 #[derive(Clone)]
 pub struct Silencing {
-    controls: Arc<Controls>,
-    may_write: bool,
+    writing: Writing,
 }
 
 impl Silencing {
-    /// Without `may_write` silences can be listed only.
-    pub fn new(controls: Arc<Controls>, may_write: bool) -> Self {
-        Self { controls, may_write }
+    pub fn new(writing: Writing) -> Self {
+        Self { writing }
     }
 
-    /// Writes on a thread that may block, then waits until it was read again, so that who lists next sees it.
     async fn write(
         &self,
         write: impl FnOnce(&Controls) -> Result<Silence, ControlError> + Send + 'static,
     ) -> Result<v1::Silence, Status> {
-        if !self.may_write {
-            return Err(Status::permission_denied(
-                "everybody in the network could silence alerts: set grpc.token_file, or listen on a loopback address",
-            ));
-        }
-        let controls = Arc::clone(&self.controls);
-        let written = tokio::task::spawn_blocking(move || write(&controls)).await;
-        let silence = written.map_err(|error| Status::internal(error.to_string()))?.map_err(status)?;
-        for _ in 0..GRACE_ATTEMPTS {
-            if self.controls.silences().get(&silence.id) == Some(&silence) {
-                break;
-            }
-            tokio::time::sleep(GRACE_STEP).await;
-        }
-        Ok(self.shown(&silence))
-    }
-
-    fn shown(&self, silence: &Silence) -> v1::Silence {
-        let silences = self.controls.silences();
-        let found = silences.list(now_ms()).into_iter().find(|(listed, ..)| listed.id == silence.id);
-        let (_, holds, is_over) = found.unwrap_or((silence, false, false));
-        message(silence, holds, is_over)
-    }
-}
-
-fn status(error: ControlError) -> Status {
-    match &error {
-        ControlError::Refused(Refused::Unknown(_)) => Status::not_found(error.to_string()),
-        ControlError::Refused(Refused::Invalid(_)) => Status::invalid_argument(error.to_string()),
-        ControlError::Refused(Refused::TooMany) => Status::resource_exhausted(error.to_string()),
-        ControlError::Write(_) => Status::unavailable(error.to_string()),
+        let is_read = |known: &Known, silence: &Silence| known.silences.get(&silence.id) == Some(silence);
+        let silence = self.writing.write(write, is_read).await?;
+        let known = self.writing.controls().known();
+        let listed = known.silences.list(now_ms());
+        let found = listed.into_iter().find(|(listed, ..)| listed.id == silence.id);
+        let (_, holds, is_over) = found.unwrap_or((&silence, false, false));
+        Ok(message(&silence, holds, is_over))
     }
 }
 
@@ -108,9 +75,12 @@ impl SilenceService for Silencing {
         request: Request<v1::ListSilencesRequest>,
     ) -> Result<Response<v1::ListSilencesResponse>, Status> {
         let request = request.into_inner();
-        let silences = self.controls.silences();
-        let all =
-            silences.list(now_ms()).into_iter().map(|(silence, holds, over)| message(silence, holds, over));
+        let known = self.writing.controls().known();
+        let all = known
+            .silences
+            .list(now_ms())
+            .into_iter()
+            .map(|(silence, holds, over)| message(silence, holds, over));
         let wanted =
             all.filter(|silence| request.states.is_empty() || request.states.contains(&silence.state));
         let (silences, next_page_token) =

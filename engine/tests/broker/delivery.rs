@@ -220,5 +220,47 @@ fn a_silenced_alert_is_on_its_topic_but_not_delivered_until_the_silence_is_expir
     wait_until("it is told at last", || !bodies.lock().unwrap().is_empty());
     assert_eq!(bodies.lock().unwrap()[0]["data"]["state"], "firing");
     assert_eq!((silences(&["list"]).len(), silences(&["list", "--all"]).len()), (0, 1));
+
+    // What people say of it is shown with it, also after a restart.
+    let incidents = |arguments: &[&str]| {
+        let command = foreshock()
+            .arg("incidents")
+            .args(arguments)
+            .args(["--server", &server, "--output", "json"])
+            .output();
+        let output = command.expect("the command runs");
+        let line = String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned);
+        (
+            output.status.success(),
+            line.map(|line| serde_json::from_str::<Value>(&line).expect("JSON")).unwrap_or_default(),
+        )
+    };
+    let (_, incident) = incidents(&["list"]);
+    let incident = incident["incident"].as_str().expect("an incident").to_owned();
+    assert!(incidents(&["ack", &incident, "--author", "ada"]).0);
+    assert!(!incidents(&["ack", "no-such-incident", "--author", "ada"]).0);
+    let (_, remark) = incidents(&[
+        "feedback",
+        &incident,
+        "wrong-cause",
+        "--cause",
+        "db",
+        "--comment",
+        "pool",
+        "--author",
+        "ada",
+    ]);
+    let remark = remark["remark"].as_str().expect("an id").to_owned();
+    assert!(incidents(&["undo", &incident, &remark, "--author", "bob"]).0);
+    rig.stop();
+    rig.start();
+    let (_, shown) = incidents(&["show", &incident]);
+    let kinds: Vec<_> =
+        shown["remarks"].as_array().expect("remarks").iter().map(|remark| &remark["kind"]).collect();
+    assert_eq!(kinds, ["acknowledged", "wrong_cause"]);
+    assert_eq!(
+        (&shown["remarks"][1]["cause"], &shown["remarks"][1]["undone_by"]),
+        (&"db".into(), &"bob".into())
+    );
     rig.stop();
 }
