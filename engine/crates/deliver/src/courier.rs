@@ -175,6 +175,8 @@ impl Round {
         while !self.is_stopping() {
             self.desk.read(log, if has_more { Duration::ZERO } else { POLL })?;
             has_more = self.tell(log)?;
+            // Also where nothing was told: what does not match was passed over.
+            self.desk.make_room(log)?;
             self.desk.commit(log, false)?;
             self.desk.outbox.measure();
         }
@@ -206,7 +208,6 @@ impl Round {
             let reason = format!("receiver {receiver}: {reason}");
             log.dead_letter(&letter.record, &reason)?;
         }
-        self.desk.make_room(log)?;
         Ok(!matches!(outcome, Outcome::Failed { .. }))
     }
 

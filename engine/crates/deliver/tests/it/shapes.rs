@@ -81,6 +81,20 @@ fn templates_matchers_and_signatures_reach_the_wire() {
     assert_eq!(courier.counters().unmatched, 1);
 }
 
+#[test]
+fn many_alerts_that_nobody_wants_hold_up_none_that_somebody_does() {
+    let (server, topic) = (Server::start([]), Topic::default());
+    let settings = json!({ "webhook": { "url": server.url }, "match": ["service!=\"batch\""] });
+    let courier = courier(&topic, settings);
+    wait_until("a first commit", || topic.committed("to").is_some());
+    let mut batch = firing("b", 1);
+    batch.labels.insert("service".to_owned(), "batch".to_owned());
+    (0..1_000).for_each(|_| topic.write(&batch));
+    topic.write(&firing("a", 1));
+    wait_until("it is delivered", || topic.committed("to").is_some_and(|position| position.offset == 1_001));
+    assert_eq!((courier.counters().unmatched, server.received().len()), (1_000, 1));
+}
+
 /// As a receiver would check it.
 fn is_signed(signature: &str, signed: &[u8]) -> bool {
     use base64::Engine as _;
