@@ -3,6 +3,7 @@
 use postcard::{take_from_bytes, to_extend};
 use serde::Serialize;
 
+use crate::slices::Slices;
 use crate::{Detector, DetectorBank, InvalidSnapshot, Point, Slot, Verdict};
 
 /// What follows the version, in postcard: the detector's name, the number of states, and each as an option, which is none
@@ -13,11 +14,13 @@ pub(crate) const SNAPSHOT_VERSION: u8 = 4;
 pub(crate) struct Bank<D: Detector> {
     detector: D,
     states: Vec<D::State>,
+    /// A snapshot that is being written.
+    slices: Option<Slices>,
 }
 
 impl<D: Detector> Bank<D> {
     pub(crate) fn new(detector: D) -> Self {
-        Self { detector, states: Vec::new() }
+        Self { detector, states: Vec::new(), slices: None }
     }
 }
 
@@ -29,6 +32,9 @@ impl<D: Detector> DetectorBank for Bank<D> {
             if slot >= self.states.len() {
                 self.states.resize_with(slot + 1, D::State::default);
             }
+            if let Some(slices) = &mut self.slices {
+                slices.keep(&self.states, slot);
+            }
             let finite = point.value.is_finite();
             verdicts.push(if finite { self.detector.update(&mut self.states[slot], *point) } else { None });
         }
@@ -39,23 +45,24 @@ impl<D: Detector> DetectorBank for Bank<D> {
     }
 
     fn forget(&mut self, slot: Slot) {
-        if let Some(state) = self.states.get_mut(slot.0 as usize) {
+        let slot = slot.0 as usize;
+        if let Some(slices) = &mut self.slices {
+            slices.keep(&self.states, slot);
+        }
+        if let Some(state) = self.states.get_mut(slot) {
             *state = D::State::default();
         }
     }
 
-    fn snapshot(&self) -> Vec<u8> {
-        let mut bytes = written(vec![SNAPSHOT_VERSION], &(D::NAME, self.states.len()));
-        let initial = written(Vec::new(), &Some(D::State::default()));
-        for state in &self.states {
-            let start = bytes.len();
-            bytes = written(bytes, &Some(state));
-            if bytes[start..] == initial {
-                bytes.truncate(start);
-                bytes = written(bytes, &None::<D::State>);
-            }
-        }
-        bytes
+    fn begin_snapshot(&mut self) {
+        let head = written(vec![SNAPSHOT_VERSION], &(D::NAME, self.states.len()));
+        self.slices =
+            Some(Slices::new(head, self.states.len(), written(Vec::new(), &Some(D::State::default()))));
+    }
+
+    fn continue_snapshot(&mut self, series: usize) -> Option<Vec<u8>> {
+        self.slices.as_mut()?.write_on(&self.states, series);
+        self.slices.take_if(|slices| slices.is_complete()).map(Slices::into_bytes)
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
@@ -85,11 +92,12 @@ impl<D: Detector> DetectorBank for Bank<D> {
             return Err(InvalidSnapshot::TooLong);
         }
         self.states = states;
+        self.slices = None;
         Ok(())
     }
 }
 
 /// `bytes` with `value` behind them.
-fn written(bytes: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
+pub(crate) fn written(bytes: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
     to_extend(value, bytes).expect("plain data of known lengths, and memory does not fail")
 }

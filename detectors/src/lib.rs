@@ -16,6 +16,7 @@ pub mod isolation_forest;
 pub mod level_shift;
 pub mod registry;
 pub mod seasonal;
+mod slices;
 pub mod tail;
 
 pub use deviation::{Deviation, Direction};
@@ -109,8 +110,18 @@ pub trait DetectorBank: Send {
     /// The series of the slot is gone; the next point in it belongs to another.
     fn forget(&mut self, slot: Slot);
 
-    /// All states, with the name of the detector; `restore` reads it back. Parameters are not part of it.
-    fn snapshot(&self) -> Vec<u8>;
+    /// Begins to write down all states as they are now, with the name of the detector. Parameters are not part of it.
+    fn begin_snapshot(&mut self);
+
+    /// Writes on, the states of so many series; what was observed since has no influence. Returns the snapshot once it is
+    /// complete, which `restore` reads back; none too if none was begun.
+    fn continue_snapshot(&mut self, series: usize) -> Option<Vec<u8>>;
+
+    /// A snapshot in one go.
+    fn snapshot(&mut self) -> Vec<u8> {
+        self.begin_snapshot();
+        self.continue_snapshot(usize::MAX).expect("a slice of any length completes it")
+    }
 
     /// # Errors
     /// When the bytes are not a snapshot of this detector, or hold a state that is not sound; the bank is unchanged then.

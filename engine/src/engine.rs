@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kafka::{
-    Checkpoints, ConnectionSettings, KafkaWorker, StartOffset, TaskFactory, TopicReader, TopicSpec,
-    WorkerSettings, WorkerState,
+    Checkpoints, ConnectionSettings, KafkaWorker, SLICE_SERIES, StartOffset, TaskFactory, TopicReader,
+    TopicSpec, WorkerSettings, WorkerState,
 };
 use model::OutputTopic;
 use pipeline::settings::Span;
@@ -50,17 +50,22 @@ impl Engine {
         let tells = |topic: &str| {
             config.sources.iter().any(|source| source.topic == topic && source.signal != Signal::Events)
         };
-        let found = found.iter().filter(|found| tells(&found.name));
+        let telling = found.iter().filter(|found| tells(&found.name));
         let ingests: Vec<String> =
-            found.flat_map(|found| routing::names(&found.name, found.partitions)).collect();
+            telling.flat_map(|found| routing::names(&found.name, found.partitions)).collect();
         let partitions = ensure_topics(config, &connection)?;
         let router = Router::new(&config.tenant, partitions);
         let digest = config.digest(&format!("{} {partitions:?} {ingests:?}", config.tenant));
 
         let mut workers = Vec::new();
         for stage in Stage::WITH_STATE {
-            let topics = vec![config.topic(stage).to_owned()];
-            let mut settings = worker_settings(config, stage, topics);
+            let topic = config.topic(stage).to_owned();
+            let count = match stage {
+                Stage::Series => partitions.samples,
+                Stage::Traces => partitions.spans,
+                _ => partitions.findings,
+            };
+            let mut settings = worker_settings(config, stage, BTreeMap::from([(topic, count)]));
             // What a stage before has written is never skipped, wherever the sources start.
             settings.start = StartOffset::Earliest;
             settings.checkpoints = checkpoints(config, digest)?;
@@ -71,7 +76,8 @@ impl Engine {
             };
             workers.push((stage.as_str(), KafkaWorker::start(settings, tasks)?));
         }
-        let settings = worker_settings(config, Stage::Ingest, sources);
+        let found = found.into_iter().map(|found| (found.name, found.partitions)).collect();
+        let settings = worker_settings(config, Stage::Ingest, found);
         let ingest = KafkaWorker::start(settings, ingest_tasks(config, &router, &ingests)?)?;
         workers.insert(0, (Stage::Ingest.as_str(), ingest));
         let view = Arc::new(View::default());
@@ -252,6 +258,11 @@ impl Status for Running {
         of_workers("foreshock_early_rows", "Spans and logs too far ahead of all others", &|v| {
             MetricValue::Gauge(v.early_rows as f64)
         });
+        of_workers(
+            "foreshock_findings_before_turn",
+            "Findings taken out of order after an outage, since too many waited",
+            &|v| MetricValue::Gauge(v.findings_before_turn as f64),
+        );
         let alone = |name, help, value| Metric { name, help, value, labels: Vec::new() };
         let open = MetricValue::Gauge(self.view.open_incidents() as f64);
         metrics.push(alone("foreshock_incidents_open", "Incidents that are not resolved", open));
@@ -337,12 +348,13 @@ fn ensure_topics(config: &Config, connection: &ConnectionSettings) -> anyhow::Re
     Ok(partitions)
 }
 
-fn worker_settings(config: &Config, stage: Stage, topics: Vec<String>) -> WorkerSettings {
+fn worker_settings(config: &Config, stage: Stage, partitions: BTreeMap<String, i32>) -> WorkerSettings {
     let kafka = &config.kafka;
     let group = config.group(stage);
     let mut settings = WorkerSettings::new(connection(config), stage.as_str(), &group);
     settings.transactional_id = format!("{group}-{}", kafka.instance);
-    settings.topics = topics;
+    settings.topics = partitions.keys().cloned().collect();
+    settings.partitions = partitions;
     settings.outputs = outputs(config);
     settings.epoch = Duration::from_millis(kafka.epoch.ms().unsigned_abs());
     settings.start = match kafka.start {
@@ -361,6 +373,7 @@ fn checkpoints(config: &Config, config_digest: u64) -> anyhow::Result<Option<Che
     Ok(Some(Checkpoints {
         interval: duration(state.snapshot_interval),
         keep: state.keep,
+        slice_series: SLICE_SERIES,
         warm_up: duration(state.warm_up),
         store: store.into(),
         config_digest,

@@ -286,6 +286,41 @@ proptest! {
     }
 
     #[test]
+    fn a_snapshot_in_slices_is_that_of_when_it_began(
+        before in proptest::collection::vec((any_value(), any_step_ms(), 0..12_u32), 1..200),
+        during in proptest::collection::vec((any_value(), 0..16_u32, 0..5_usize, any::<bool>()), 0..60),
+    ) {
+        for spec in DETECTORS {
+            let (mut bank, mut undisturbed, mut time_ms) = (bank(spec), bank(spec), 0);
+            for (value, step_ms, slot) in &before {
+                time_ms += step_ms;
+                bank.observe(&[Slot(*slot)], &[Point { time_ms, value: *value }], &mut Vec::new());
+            }
+            let whole = bank.snapshot();
+            undisturbed.restore(&whole).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            prop_assert!(bank.continue_snapshot(1).is_none(), "none was begun");
+            bank.begin_snapshot();
+            let mut written = None;
+            for (value, slot, slice, forgets) in &during {
+                time_ms += 1;
+                let points = [Point { time_ms, value: *value }];
+                let (mut verdicts, mut expected) = (Vec::new(), Vec::new());
+                bank.observe(&[Slot(*slot)], &points, &mut verdicts);
+                undisturbed.observe(&[Slot(*slot)], &points, &mut expected);
+                prop_assert_eq!(verdicts, expected, "{}", spec.name);
+                if *forgets {
+                    bank.forget(Slot(slot + 1));
+                    undisturbed.forget(Slot(slot + 1));
+                }
+                written = written.or_else(|| bank.continue_snapshot(*slice));
+            }
+            let written = written.or_else(|| bank.continue_snapshot(usize::MAX));
+            prop_assert!(written.as_ref() == Some(&whole), "{}", spec.name);
+            prop_assert!(bank.snapshot() == undisturbed.snapshot(), "{}", spec.name);
+        }
+    }
+
+    #[test]
     fn a_restored_snapshot_is_the_same_and_arbitrary_bytes_never_panic(
         steps in proptest::collection::vec((any_value(), any_step_ms(), 0..3_u32), 1..400),
         bytes in proptest::collection::vec(any::<u8>(), 0..300),

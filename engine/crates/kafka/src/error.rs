@@ -36,6 +36,12 @@ pub enum Error {
     #[error("topic `{topic}` could not be created: {reason}")]
     TopicNotCreated { topic: String, reason: String },
 
+    #[error(
+        "topic `{topic}` has {now} partitions now and had {before} when this process began: start all processes anew, they \
+         then share the work over all of them. What lies in other partitions than before is learned anew"
+    )]
+    PartitionsChanged { topic: String, before: i32, now: i32 },
+
     #[error("a task wrote to {output:?}, but no topic is configured for it")]
     NoTopicForOutput { output: model::OutputTopic },
 
@@ -88,9 +94,11 @@ pub enum Error {
 impl Error {
     pub fn action(&self) -> Action {
         match self {
-            Error::Unreachable { .. } | Error::Kafka { .. } | Error::Fatal { .. } | Error::Thread { .. } => {
-                Action::Retry
-            }
+            Error::Unreachable { .. }
+            | Error::Kafka { .. }
+            | Error::Fatal { .. }
+            | Error::Thread { .. }
+            | Error::PartitionsChanged { .. } => Action::Retry,
             Error::Recovery(worker::RecoveryError::Store(error)) if error.is_transient() => Action::Retry,
             _ => Action::Stop,
         }

@@ -286,6 +286,7 @@ impl Source for KafkaSource {
     }
 
     fn committed(&mut self, keys: &[TopicPartition]) -> Result<Vec<Committed>, Error> {
+        self.check_partitions()?;
         let list = self.persist(UNREADABLE_OFFSETS, |consumer| {
             let list = consumer.committed_offsets(listed(keys), OFFSETS_TIMEOUT)?;
             // One partition that could not be answered for must not pass for one that nothing was committed for.
@@ -317,12 +318,16 @@ impl Source for KafkaSource {
         self.stop.load(Ordering::Acquire)
     }
 
-    fn offset_at(&mut self, (topic, number): &TopicPartition, time_ms: i64) -> Option<i64> {
-        let mut asked = TopicPartitionList::new();
-        asked.add_partition_offset(topic, *number, Offset::Offset(time_ms)).ok()?;
-        let found = self.consumer.offsets_for_times(asked, OFFSETS_TIMEOUT).ok()?;
-        let offset = found.elements().first()?.offset();
-        offset.to_raw().filter(|offset| *offset >= 0)
+    fn offset_at(&mut self, (topic, number): &TopicPartition, time_ms: i64) -> Result<Option<i64>, Error> {
+        let found = self.persist("could not ask for the offset of a time", |consumer| {
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition_offset(topic, *number, Offset::Offset(time_ms))?;
+            let found = consumer.offsets_for_times(asked, OFFSETS_TIMEOUT)?;
+            found.elements().iter().try_for_each(|element| element.error())?;
+            Ok(found)
+        })?;
+        let offset = found.elements().first().and_then(|element| element.offset().to_raw());
+        Ok(offset.filter(|offset| *offset >= 0))
     }
 
     fn seek(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), Error> {
@@ -459,8 +464,8 @@ fn run_to_end(
     result
 }
 
-/// Offsets of a transaction that is neither committed nor aborted are waited for. A broker that crashed may have left one that nobody
-/// ends: only an administrator can.
+/// Offsets of a transaction that is neither committed nor aborted are waited for. A broker that crashed without replicas may have
+/// forgotten one, which then nobody ends: only an administrator can.
 const UNREADABLE_OFFSETS: &str = "could not read the committed offsets (if the brokers answer and this goes on, a transaction may hang \
      since one of them crashed: kafka-transactions.sh find-hanging names it, abort ends it)";
 
@@ -484,6 +489,22 @@ impl KafkaSource {
                 answer => return answer.map_err(Error::kafka(doing)),
             }
         }
+    }
+
+    /// A topic that was given more partitions causes a rebalance, so that this is asked then.
+    fn check_partitions(&self) -> Result<(), Error> {
+        for (topic, &before) in &self.settings.partitions {
+            let metadata = self.persist("could not ask for the partitions of a topic", |consumer| {
+                consumer.fetch_metadata(Some(topic), OFFSETS_TIMEOUT)
+            })?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let now = found.map_or(0, |found| i32::try_from(found.partitions().len()).unwrap_or(i32::MAX));
+            // None while the brokers do not know; they do once it matters.
+            if now != before && now != 0 {
+                return Err(Error::PartitionsChanged { topic: topic.clone(), before, now });
+            }
+        }
+        Ok(())
     }
 
     fn forget_fetched(&mut self, (topic, number): &TopicPartition) {

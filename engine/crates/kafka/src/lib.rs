@@ -23,7 +23,7 @@ pub mod topics;
 mod transaction;
 mod writer;
 
-pub use ::worker::{Checkpoints, CounterValues, TaskFactory, WorkerCounters, on_threads};
+pub use ::worker::{Checkpoints, CounterValues, SLICE_SERIES, TaskFactory, WorkerCounters, on_threads};
 pub use error::{Action, Error};
 pub use group_reader::{GroupEvent, GroupReader};
 pub use kafka_worker::{KafkaWorker, WorkerState};

@@ -174,6 +174,8 @@ pub struct WorkerSettings {
     /// Unique among all running workers.
     pub transactional_id: String,
     pub topics: Vec<String>,
+    /// How many partitions those of `topics` have whose number others rely on. The worker ends once it is another.
+    pub partitions: BTreeMap<String, i32>,
     /// The topic of each output that the tasks may write.
     pub outputs: BTreeMap<OutputTopic, String>,
     pub start: StartOffset,
@@ -196,6 +198,7 @@ impl WorkerSettings {
             group: group.to_owned(),
             transactional_id: format!("{group}-{name}"),
             topics: Vec::new(),
+            partitions: BTreeMap::new(),
             outputs: BTreeMap::new(),
             start: StartOffset::Earliest,
             epoch: Duration::from_millis(300),

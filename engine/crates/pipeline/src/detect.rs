@@ -33,6 +33,8 @@ struct Watch {
     /// Positions among the gathered points.
     rows: Vec<usize>,
     verdicts: Vec<Option<Verdict>>,
+    /// The part of a snapshot that is complete, until all are.
+    written: Option<Vec<u8>>,
 }
 
 /// A point that was gathered, with its series.
@@ -83,16 +85,30 @@ impl Detect {
         self.series.len()
     }
 
-    /// The state between two flushes.
-    pub fn state(&self) -> Vec<StateSection> {
+    /// Begins to write down the state between two flushes. Returns what is complete already.
+    pub fn begin_state(&mut self) -> StateSection {
         assert!(self.gathered.is_empty(), "flushed before a snapshot");
         let series = (self.series.state(), self.over_limit);
-        let series = StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) };
-        let watches = self.watches.iter().map(|watch| StateSection {
+        for watch in &mut self.watches {
+            watch.written = None;
+            watch.bank.begin_snapshot();
+        }
+        StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) }
+    }
+
+    /// Writes on, the states of up to so many series of one detector. Returns the other sections once all are complete.
+    pub fn continue_state(&mut self, series: usize) -> Option<Vec<StateSection>> {
+        if let Some(watch) = self.watches.iter_mut().find(|watch| watch.written.is_none()) {
+            watch.written = watch.bank.continue_snapshot(series);
+        }
+        if self.watches.iter().any(|watch| watch.written.is_none()) {
+            return None;
+        }
+        let section = |watch: &mut Watch| StateSection {
             name: format!("{DETECTOR}{}", watch.name),
-            bytes: watch.bank.snapshot(),
-        });
-        std::iter::once(series).chain(watches).collect()
+            bytes: watch.written.take().unwrap_or_default(),
+        };
+        Some(self.watches.iter_mut().map(section).collect())
     }
 
     /// Takes up a state. A detector that is not in it begins anew, and so does one whose part of it cannot be read; these are
@@ -235,7 +251,8 @@ fn watch(settings: &DetectorSettings) -> Result<Watch, InvalidDetector> {
     let bank = (spec.build)(parameters)
         .map_err(|error| InvalidDetector::Parameters { name: name.clone(), reason: error.to_string() })?;
     let (watched, slots, points, rows, verdicts) = (vec![], vec![], vec![], vec![], vec![]);
-    Ok(Watch { name, matchers: settings.matchers.clone(), bank, watched, slots, points, rows, verdicts })
+    let (matchers, written) = (settings.matchers.clone(), None);
+    Ok(Watch { name, matchers, bank, watched, slots, points, rows, verdicts, written })
 }
 
 fn anomaly(id: SeriesId, labels: &Labels, detector: &str, point: Point, verdict: &Verdict) -> Anomaly {
@@ -328,7 +345,9 @@ mod tests {
         assert_eq!(detect.over_limit(), 1000 - known as u64);
         assert!(detect.reserved_bytes() <= (1 << 20) + (16 << 10));
         let mut restored = new();
-        restored.restore(&detect.state()).unwrap();
+        let mut state = vec![detect.begin_state()];
+        state.extend(detect.continue_state(usize::MAX).unwrap());
+        restored.restore(&state).unwrap();
         assert_eq!(restored.reserved_bytes(), detect.reserved_bytes());
         detect.forget_idle_since(10_000, |_| {});
         assert!(!detect.is_full());

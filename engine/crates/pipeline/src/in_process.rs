@@ -110,7 +110,7 @@ impl InProcess {
 
     /// Throws all tasks away; new ones go on from their snapshots.
     pub fn restart(&mut self) -> Result<(), InvalidState> {
-        for (place, task) in std::mem::take(&mut self.tasks) {
+        for (place, mut task) in std::mem::take(&mut self.tasks) {
             self.task(place).restore(&task.snapshot())?;
         }
         Ok(())

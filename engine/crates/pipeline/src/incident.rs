@@ -154,7 +154,10 @@ pub struct IncidentTask {
     stage: IncidentStage,
     waiting: BTreeMap<Turn, Finding>,
     waiting_bytes: usize,
+    waiting_bytes_max: usize,
     arrivals: u64,
+    /// Taken before their turn at the bound.
+    before_turn: u64,
     conclusions: Vec<Conclusion>,
 }
 
@@ -171,7 +174,9 @@ impl IncidentTask {
             stage: IncidentStage::default(),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
+            waiting_bytes_max: WAITING_BYTES_MAX,
             arrivals: 0,
+            before_turn: 0,
             conclusions: Vec::new(),
         }
     }
@@ -185,8 +190,8 @@ impl IncidentTask {
                 let (class, of) = turn_of(&finding);
                 self.waiting.insert((time_ms, class, of, self.arrivals), finding);
                 self.arrivals += 1;
-                while self.waiting_bytes > WAITING_BYTES_MAX {
-                    self.take_first(i64::MAX);
+                while self.waiting_bytes > self.waiting_bytes_max && self.take_first(i64::MAX) {
+                    self.before_turn += 1;
                 }
             }
             _ => self.stage.on_finding(finding, &mut self.conclusions),
@@ -246,21 +251,25 @@ impl PartitionTask for IncidentTask {
     }
 
     fn status(&self) -> TaskStatus {
-        TaskStatus { watermark_ms: self.watermarks.current_ms(), ..TaskStatus::default() }
+        TaskStatus {
+            watermark_ms: self.watermarks.current_ms(),
+            findings_before_turn: self.before_turn,
+            ..TaskStatus::default()
+        }
     }
 
-    fn snapshot(&self) -> Vec<StateSection> {
+    fn begin_snapshot(&mut self) -> Vec<StateSection> {
         let mut sections = self.stage.snapshot();
-        let order = (&self.watermarks, self.taken_ms, self.advanced_ms, &self.waiting, self.arrivals);
-        let bytes = state::encode(&order);
+        let numbers = (self.taken_ms, self.advanced_ms, self.arrivals, self.before_turn);
+        let bytes = state::encode(&(&self.watermarks, numbers, &self.waiting));
         sections.push(StateSection { name: ORDER.to_owned(), bytes });
         sections
     }
 
     fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {
-        let watermarks;
-        (watermarks, self.taken_ms, self.advanced_ms, self.waiting, self.arrivals) =
-            state::section(sections, ORDER)?;
+        let (watermarks, numbers);
+        (watermarks, numbers, self.waiting) = state::section(sections, ORDER)?;
+        (self.taken_ms, self.advanced_ms, self.arrivals, self.before_turn) = numbers;
         self.watermarks.restore(watermarks);
         self.waiting_bytes = self.waiting.values().map(Finding::size_bytes).sum();
         self.stage.restore(sections)?;

@@ -98,6 +98,7 @@ impl SeriesStage {
             keys_refused: self.steps.over_limit() + self.calls.over_limit(),
             late_rows: self.steps.late() + self.calls.late(),
             early_rows: self.steps.early() + self.calls.early(),
+            findings_before_turn: 0,
         }
     }
 
@@ -271,18 +272,17 @@ impl SeriesStage {
         });
     }
 
-    /// The state between two records. Equal states give equal bytes.
-    fn snapshot(&self) -> Vec<StateSection> {
+    /// Begins to write down the state between two records. Equal states give equal bytes.
+    fn begin_snapshot(&mut self) -> Vec<StateSection> {
         let mut raw: Vec<(&SeriesId, &(Raw, i64))> = self.raw.iter().collect();
         raw.sort_unstable_by_key(|(id, _)| **id);
         let services = (&self.services, self.services_ms);
         let derive = (raw, self.raw_over_limit, &self.steps, &self.calls, &self.suspects, services);
-        let mut sections = vec![
+        vec![
             StateSection { name: DERIVE.to_owned(), bytes: state::encode(&derive) },
             StateSection { name: TEMPLATES.to_owned(), bytes: self.templates.snapshot() },
-        ];
-        sections.extend(self.detect.state());
-        sections
+            self.detect.begin_state(),
+        ]
     }
 
     /// Takes up a state, under the settings and bounds of today (log templates keep those that they were mined with). What these
@@ -421,11 +421,15 @@ impl PartitionTask for SeriesTask {
         TaskStatus { watermark_ms: self.watermarks.current_ms(), ..self.stage.status() }
     }
 
-    fn snapshot(&self) -> Vec<StateSection> {
-        let mut sections = self.stage.snapshot();
+    fn begin_snapshot(&mut self) -> Vec<StateSection> {
+        let mut sections = self.stage.begin_snapshot();
         let bytes = state::encode(&(&self.watermarks, &self.call_watermarks, self.told_ms));
         sections.push(StateSection { name: WATERMARKS.to_owned(), bytes });
         sections
+    }
+
+    fn continue_snapshot(&mut self, series: usize) -> Option<Vec<StateSection>> {
+        self.stage.detect.continue_state(series)
     }
 
     fn restore(&mut self, sections: &[StateSection]) -> Result<Vec<InvalidState>, InvalidState> {

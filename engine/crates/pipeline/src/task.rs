@@ -21,6 +21,8 @@ pub struct TaskStatus {
     pub late_rows: u64,
     /// Spans and logs too far ahead of all others.
     pub early_rows: u64,
+    /// Findings that had to be taken before their turn, since those that wait may take no more memory.
+    pub findings_before_turn: u64,
 }
 
 /// A synchronous state machine over the records of one partition, in their order.
@@ -35,9 +37,27 @@ pub trait PartitionTask: Send {
         TaskStatus::default()
     }
 
-    /// The state between two records; no section if there is none to keep.
-    fn snapshot(&self) -> Vec<StateSection> {
+    /// Begins to write down the state between two records. Returns the sections that are complete already; there is no section if
+    /// there is no state to keep.
+    fn begin_snapshot(&mut self) -> Vec<StateSection> {
         Vec::new()
+    }
+
+    /// Writes on: the part of up to so many series, as it was when the snapshot began. Returns the other sections once all are
+    /// complete.
+    fn continue_snapshot(&mut self, _series: usize) -> Option<Vec<StateSection>> {
+        Some(Vec::new())
+    }
+
+    /// The state between two records in one go.
+    fn snapshot(&mut self) -> Vec<StateSection> {
+        let mut sections = self.begin_snapshot();
+        loop {
+            if let Some(others) = self.continue_snapshot(usize::MAX) {
+                sections.extend(others);
+                return sections;
+            }
+        }
     }
 
     /// Takes up a state that [`snapshot`](Self::snapshot) gave, in this process or another. Returns the parts that could not be

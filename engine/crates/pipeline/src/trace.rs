@@ -72,7 +72,7 @@ impl PartitionTask for TraceTask {
         TaskStatus { watermark_ms: self.watermarks.current_ms(), ..TaskStatus::default() }
     }
 
-    fn snapshot(&self) -> Vec<StateSection> {
+    fn begin_snapshot(&mut self) -> Vec<StateSection> {
         let bytes = state::encode(&(&self.watermarks, &self.collector));
         vec![StateSection { name: TRACES.to_owned(), bytes }]
     }

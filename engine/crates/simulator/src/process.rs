@@ -57,6 +57,7 @@ impl Process {
         let checkpoints = Checkpoints {
             interval: Duration::from_millis(interval_ms),
             keep: 2,
+            slice_series: 1,
             run: Arc::new(run),
             store: Arc::clone(store),
             // Everything.

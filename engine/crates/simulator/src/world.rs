@@ -442,8 +442,9 @@ impl Source for SimulatedSource {
         false
     }
 
-    fn offset_at(&mut self, _key: &TopicPartition, _time_ms: i64) -> Option<i64> {
-        Some(0)
+    fn offset_at(&mut self, _key: &TopicPartition, _time_ms: i64) -> Result<Option<i64>, Fate> {
+        self.0.call()?;
+        Ok(Some(0))
     }
 
     fn seek(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), Fate> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use checkpoint::{Snapshot, SnapshotName};
 use codec::ipc;
+use foreshock_worker::SLICE_SERIES;
 use model::{Labels, MetricKind, Output, SampleBatchBuilder, SampleRow, SourceRecord, Telemetry};
 use pipeline::settings::{AnalysisSettings, DetectorSettings};
 use pipeline::{PartitionTask, Partitions, Router, SeriesStage, SeriesTask};
@@ -51,6 +52,37 @@ fn task(
     Ok(SeriesTask::new(&format!("{TOPIC}/{partition}"), router, &[], "spans", stage))
 }
 
+/// A record of one point of each of these series.
+fn payload(labels: &[String], rows: &[usize], round: usize) -> Vec<u8> {
+    let mut builder = SampleBatchBuilder::default();
+    for &row in rows {
+        let (kind, start_ms) = (MetricKind::Gauge, None);
+        let time_ms = START_MS + round as i64 * ROUND_MS;
+        let value = value(row, round as u64);
+        builder.push(&SampleRow { labels: &labels[row], kind, time_ms, start_ms, value });
+    }
+    ipc::to_bytes(&Telemetry::Samples(builder.finish()))
+}
+
+/// Gives a record to a task; returns how long it took.
+fn take(task: &mut dyn PartitionTask, partition: usize, offset: &mut i64, payload: &[u8]) -> Duration {
+    let headers: &[(&str, &[u8])] = &[(ipc::KIND_HEADER, b"samples")];
+    let record = SourceRecord {
+        timestamp_ms: None,
+        topic: TOPIC,
+        partition: partition as i32,
+        offset: *offset,
+        key: None,
+        headers,
+        payload,
+    };
+    *offset += 1;
+    let mut out: Vec<Output> = Vec::new();
+    let began = Instant::now();
+    task.on_record(record, &mut out);
+    began.elapsed()
+}
+
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
@@ -80,40 +112,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     (0..series).for_each(|i| of_partition[i % partitions].push(i));
     let before_bytes = resident_bytes();
     let mut tasks = (0..partitions)
-        .map(|partition| task(&detectors, partitions, partition))
+        .map(|partition| task(&detectors, partitions, partition).map(Box::new))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut out: Vec<Output> = Vec::new();
     let mut offsets = vec![0_i64; partitions];
     let (mut busy, mut payload_bytes) = (Duration::ZERO, 0);
     for round in 0..rounds {
         for (partition, task) in tasks.iter_mut().enumerate() {
             for rows in of_partition[partition].chunks(RECORD_ROWS) {
-                let mut builder = SampleBatchBuilder::default();
-                for &row in rows {
-                    let (kind, start_ms) = (MetricKind::Gauge, None);
-                    let time_ms = START_MS + round as i64 * ROUND_MS;
-                    let value = value(row, round as u64);
-                    builder.push(&SampleRow { labels: &labels[row], kind, time_ms, start_ms, value });
-                }
-                let telemetry = Telemetry::Samples(builder.finish());
-                let payload = ipc::to_bytes(&telemetry);
+                let payload = payload(&labels, rows, round);
                 payload_bytes += payload.len();
-                let headers: &[(&str, &[u8])] = &[(ipc::KIND_HEADER, telemetry.kind().as_bytes())];
-                let (offset, key) = (offsets[partition], None);
-                offsets[partition] += 1;
-                let record = SourceRecord {
-                    timestamp_ms: None,
-                    topic: TOPIC,
-                    partition: partition as i32,
-                    offset,
-                    key,
-                    headers,
-                    payload: &payload,
-                };
-                let began = Instant::now();
-                task.on_record(record, &mut out);
-                busy += began.elapsed();
-                out.clear();
+                busy += take(task.as_mut(), partition, &mut offsets[partition], &payload);
             }
         }
     }
@@ -132,13 +140,27 @@ fn main() -> Result<(), Box<dyn Error>> {
         (resident_bytes() - before_bytes) as f64 / series as f64
     );
 
-    let (mut pauses, mut stored_bytes, mut storing) = (Vec::new(), 0, Duration::ZERO);
+    // As a worker takes them: a slice after each record.
+    let (mut pauses, mut records_ms, mut stored_bytes, mut storing) =
+        (Vec::new(), Vec::new(), 0, Duration::ZERO);
     let mut names = Vec::new();
-    for (partition, task) in tasks.iter().enumerate() {
-        let began = Instant::now();
-        let sections = task.snapshot();
-        pauses.push(began.elapsed());
+    for (partition, task) in tasks.iter_mut().enumerate() {
         let offset = offsets[partition];
+        let began = Instant::now();
+        let mut sections = task.begin_snapshot();
+        let mut pause = began.elapsed();
+        for rows in of_partition[partition].chunks(RECORD_ROWS).cycle() {
+            let payload = payload(&labels, rows, rounds);
+            records_ms.push(milliseconds(take(task.as_mut(), partition, &mut offsets[partition], &payload)));
+            let began = Instant::now();
+            let others = task.continue_snapshot(SLICE_SERIES);
+            pause = pause.max(began.elapsed());
+            if let Some(others) = others {
+                sections.extend(others);
+                break;
+            }
+        }
+        pauses.push(pause);
         let snapshot = Snapshot {
             topic: TOPIC.to_owned(),
             partition: partition as i32,
@@ -154,12 +176,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         stored_bytes += bytes.len();
         names.push((partition, name.to_string()));
     }
+    records_ms.sort_unstable_by(f64::total_cmp);
     pauses.sort_unstable();
     println!("snapshot         {:8.0} bytes a series", stored_bytes as f64 / series as f64);
     println!(
         "pause            {:8.0} ms for one partition (median), {:.0} ms at most",
         milliseconds(pauses[pauses.len() / 2]),
         milliseconds(pauses[pauses.len() - 1])
+    );
+    println!(
+        "meanwhile        {:8.1} ms for a record (median), {:.1} ms at most",
+        records_ms[records_ms.len() / 2],
+        records_ms[records_ms.len() - 1]
     );
     println!("storing          {:8.1} s for all, beside the reading", storing.as_secs_f64());
 

@@ -104,8 +104,8 @@ pub trait Source {
     /// Whether waits are to be cut short, because the worker is to end.
     fn is_stopping(&self) -> bool;
 
-    /// The offset of the first record of this time or later, if it can be told.
-    fn offset_at(&mut self, key: &TopicPartition, time_ms: i64) -> Option<i64>;
+    /// The offset of the first record of this time or later, if there is one.
+    fn offset_at(&mut self, key: &TopicPartition, time_ms: i64) -> Result<Option<i64>, Self::Error>;
 
     /// Reads on from other offsets.
     fn seek(&mut self, offsets: &[(TopicPartition, i64)]) -> Result<(), Self::Error>;

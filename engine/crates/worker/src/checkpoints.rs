@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use checkpoint::SnapshotStore;
 
+/// A few milliseconds of work: states of the default detector take about 5 µs each.
+pub const SLICE_SERIES: usize = 1_000;
+
 /// Work that no record waits for.
 pub type Job = Box<dyn FnOnce() + Send>;
 
@@ -19,6 +22,8 @@ pub struct Checkpoints {
     pub interval: Duration,
     /// Snapshots kept of each partition.
     pub keep: usize,
+    /// Series whose state is written down between two records, so that no record waits for a whole snapshot.
+    pub slice_series: usize,
     /// A task without a snapshot first reads, muted, the records of this long before its committed offset.
     pub warm_up: Duration,
     /// Of all settings that have an influence on outputs: after a change, a replay may differ from what was committed.
@@ -37,6 +42,7 @@ impl std::fmt::Debug for Checkpoints {
         f.debug_struct("Checkpoints")
             .field("interval", &self.interval)
             .field("keep", &self.keep)
+            .field("slice_series", &self.slice_series)
             .field("warm_up", &self.warm_up)
             .finish_non_exhaustive()
     }

@@ -36,6 +36,7 @@ pub struct WorkerCounters {
     pub(crate) keys_refused: AtomicU64,
     pub(crate) late_rows: AtomicU64,
     pub(crate) early_rows: AtomicU64,
+    pub(crate) findings_before_turn: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -89,6 +90,7 @@ pub struct CounterValues {
     pub keys_refused: u64,
     pub late_rows: u64,
     pub early_rows: u64,
+    pub findings_before_turn: u64,
 }
 
 impl WorkerCounters {
@@ -122,6 +124,7 @@ impl WorkerCounters {
             keys_refused: self.keys_refused.load(Relaxed),
             late_rows: self.late_rows.load(Relaxed),
             early_rows: self.early_rows.load(Relaxed),
+            findings_before_turn: self.findings_before_turn.load(Relaxed),
         }
     }
 
@@ -138,6 +141,7 @@ impl WorkerCounters {
             sum.keys_refused += task.keys_refused;
             sum.late_rows += task.late_rows;
             sum.early_rows += task.early_rows;
+            sum.findings_before_turn += task.findings_before_turn;
         }
         self.watermark_ms.store(sum.watermark_ms.unwrap_or_default(), Relaxed);
         self.series.store(sum.series, Relaxed);
@@ -146,6 +150,7 @@ impl WorkerCounters {
         self.keys_refused.store(sum.keys_refused, Relaxed);
         self.late_rows.store(sum.late_rows, Relaxed);
         self.early_rows.store(sum.early_rows, Relaxed);
+        self.findings_before_turn.store(sum.findings_before_turn, Relaxed);
     }
 
     pub(crate) fn committed(&self, latency: Duration) {

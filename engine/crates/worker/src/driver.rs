@@ -142,6 +142,8 @@ pub struct Driver<S, K> {
     has_said: bool,
     /// Records for other stages in this epoch.
     routed: u64,
+    /// A snapshot is being written.
+    is_writing: bool,
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -177,6 +179,7 @@ where
             answered: false,
             has_said: false,
             routed: 0,
+            is_writing: false,
         }
     }
 
@@ -196,7 +199,8 @@ where
     /// Polls once, takes what comes, and ends the epoch when it is time.
     pub fn turn(&mut self) -> Result<(), S::Error> {
         let left = self.settings.epoch.saturating_sub(self.epoch_age());
-        self.step(left.min(POLL_MAX))?;
+        self.step(if self.is_writing { Duration::ZERO } else { left.min(POLL_MAX) })?;
+        self.write_on();
         if self.epoch_age() >= self.settings.epoch {
             self.end_epoch()?;
         }
@@ -206,6 +210,20 @@ where
     /// Commits the last epoch. One that cannot be committed now is read again by the next owner.
     pub fn finish(&mut self) -> Result<(), S::Error> {
         self.commit(&|_, _| true).or_else(|failure| self.abort_after(failure))
+    }
+
+    /// Writes a slice of the snapshots that are being written.
+    fn write_on(&mut self) {
+        if !std::mem::take(&mut self.is_writing) {
+            return;
+        }
+        let Self { source, partitions, counters, settings, is_writing, .. } = self;
+        let series = settings.checkpoints.as_ref().map_or(usize::MAX, |checkpoints| checkpoints.slice_series);
+        for (_, _, Partition { task, progress, .. }) in partitions.iter_mut() {
+            let Some(progress) = progress.as_mut().filter(|progress| progress.is_writing()) else { continue };
+            progress.continue_snapshot(series, task.as_mut(), &|| source.now(), counters);
+            *is_writing |= progress.is_writing();
+        }
     }
 
     fn epoch_age(&self) -> Duration {
@@ -369,17 +387,19 @@ where
             };
             if let Some(progress) = &mut partition.progress {
                 let is_due = due.as_ref().is_some_and(|due| due.0 == topic && due.1 == number);
+                let task = partition.task.as_mut();
                 if (last && progress.is_behind(next)) || is_due {
                     match SnapshotName::new(&settings.group, topic, number, next, epoch_now) {
-                        Ok(name) => {
-                            let task = partition.task.as_ref();
-                            progress.begin_snapshot(name, task, &|| source.now(), counters);
-                        }
+                        Ok(name) => progress.begin_snapshot(name, task, &|| source.now()),
                         Err(error) => {
                             tracing::error!(%error, "no snapshot can be stored; use a shorter name for the group");
                         }
                     }
                 }
+                while last && progress.is_writing() {
+                    progress.continue_snapshot(usize::MAX, task, &|| source.now(), counters);
+                }
+                self.is_writing |= progress.is_writing();
             }
             committing.push(((topic.to_owned(), number), next, last));
         }
@@ -522,10 +542,10 @@ where
     }
 }
 
-/// Snapshots that are being stored at once: each holds a copy of a task's state.
-const STORING_MAX: usize = 2;
+/// Snapshots that are being written or stored at once: each holds a copy of a task's state.
+const SNAPSHOTS_MAX: usize = 2;
 
-/// The partition whose snapshot is most overdue. One at a time, so that the pause for it is that of one task.
+/// The partition whose snapshot is most overdue. One at a time, so that few copies are held.
 fn due_snapshot(partitions: &Owned, now: Duration) -> Option<TopicPartition> {
     let progresses = || {
         let all = partitions.iter();
@@ -533,7 +553,7 @@ fn due_snapshot(partitions: &Owned, now: Duration) -> Option<TopicPartition> {
             Some((topic, number, partition, partition.progress.as_ref()?))
         })
     };
-    if progresses().filter(|(_, _, _, progress)| progress.is_storing()).count() >= STORING_MAX {
+    if progresses().filter(|(_, _, _, progress)| progress.is_busy()).count() >= SNAPSHOTS_MAX {
         return None;
     }
     let due =

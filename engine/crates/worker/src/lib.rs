@@ -18,6 +18,6 @@ mod recovery;
 pub use broker::{
     Change, Committed, Failure, RecoveryError, Sink, Source, Start, Take, TopicPartition, Written,
 };
-pub use checkpoints::{Checkpoints, Job, Run, on_threads};
+pub use checkpoints::{Checkpoints, Job, Run, SLICE_SERIES, on_threads};
 pub use counters::{CounterValues, WorkerCounters};
 pub use driver::{Driver, DriverSettings, TaskFactory};

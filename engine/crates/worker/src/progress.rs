@@ -12,7 +12,7 @@ use std::time::Duration;
 use checkpoint::{
     CheckpointManifest, OutputDigest, Snapshot, SnapshotName, SnapshotRef, SnapshotStore, StoreError,
 };
-use model::Output;
+use model::{Output, StateSection};
 use pipeline::PartitionTask;
 
 use crate::checkpoints::Checkpoints;
@@ -24,6 +24,15 @@ struct Begin {
     digest: OutputDigest,
 }
 
+/// A snapshot that the task still writes down.
+struct Writing {
+    begin: Begin,
+    sections: Vec<StateSection>,
+    /// The longest that the task was kept from records at once.
+    pause: Duration,
+}
+
+/// A snapshot that is being stored.
 struct Pending {
     begin: Begin,
     stored: Receiver<Result<(), StoreError>>,
@@ -41,6 +50,7 @@ pub(crate) struct Progress {
     begin: Option<Begin>,
     /// The snapshot that the committed manifest names: older ones may go, and none that is newer.
     committed: Option<SnapshotName>,
+    writing: Option<Writing>,
     pending: Option<Pending>,
     last_snapshot: Duration,
     /// Kafka's timestamp of the last record.
@@ -58,6 +68,7 @@ impl Progress {
             diverged: false,
             begin: None,
             committed: None,
+            writing: None,
             pending: None,
             last_snapshot: now,
             time_ms: None,
@@ -122,10 +133,11 @@ impl Progress {
         self.muted_until.is_some()
     }
 
-    /// Whether records were taken since the newest snapshot that is stored or being stored.
+    /// Whether records were taken since the newest snapshot that is stored, or on its way there.
     pub(crate) fn is_behind(&self, position: i64) -> bool {
-        let newest = self.pending.as_ref().map(|pending| &pending.begin).or(self.begin.as_ref());
-        newest.is_none_or(|begin| begin.name.offset() < position)
+        let writing = self.writing.as_ref().map(|writing| &writing.begin);
+        let pending = self.pending.as_ref().map(|pending| &pending.begin);
+        writing.or(pending).or(self.begin.as_ref()).is_none_or(|begin| begin.name.offset() < position)
     }
 
     /// Whether the committed manifest names the snapshot of this offset.
@@ -145,8 +157,9 @@ impl Progress {
     }
 
     pub(crate) fn on_output(&mut self, output: &Output) {
+        let writing = self.writing.as_mut().map(|writing| &mut writing.begin);
         let pending = self.pending.as_mut().map(|pending| &mut pending.begin);
-        for begin in self.begin.as_mut().into_iter().chain(pending) {
+        for begin in self.begin.as_mut().into_iter().chain(writing).chain(pending) {
             begin.digest.update(output.topic.as_str(), &output.key, &output.payload);
         }
     }
@@ -189,9 +202,13 @@ impl Progress {
         tracing::error!(name = %begin.name, reason, "a snapshot could not be stored; work goes on, and a restart replays more");
     }
 
-    /// Whether a snapshot is being stored.
-    pub(crate) fn is_storing(&self) -> bool {
-        self.pending.is_some()
+    /// Whether a snapshot is being written or stored.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_writing() || self.pending.is_some()
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.is_some()
     }
 
     /// When the last snapshot was begun.
@@ -200,23 +217,50 @@ impl Progress {
     }
 
     pub(crate) fn is_due(&self, now: Duration) -> bool {
-        self.pending.is_none() && now.saturating_sub(self.last_snapshot) >= self.checkpoints.interval
+        !self.is_busy() && now.saturating_sub(self.last_snapshot) >= self.checkpoints.interval
     }
 
-    /// Takes the task's state, which is that before the record at the name's offset, and has it stored.
+    /// Begins to take the task's state, which is that before the record at the name's offset.
     pub(crate) fn begin_snapshot(
         &mut self,
         name: SnapshotName,
-        task: &dyn PartitionTask,
+        task: &mut dyn PartitionTask,
         now: &dyn Fn() -> Duration,
-        counters: &WorkerCounters,
     ) {
         let began = now();
         self.last_snapshot = began;
-        let sections = task.snapshot();
+        let sections = task.begin_snapshot();
         if sections.is_empty() {
             return;
         }
+        let begin = Begin { name, digest: OutputDigest::default() };
+        self.writing = Some(Writing { begin, sections, pause: now().saturating_sub(began) });
+    }
+
+    /// Writes on, the part of so many series, and has the snapshot stored once it is complete.
+    pub(crate) fn continue_snapshot(
+        &mut self,
+        series: usize,
+        task: &mut dyn PartitionTask,
+        now: &dyn Fn() -> Duration,
+        counters: &WorkerCounters,
+    ) {
+        let Some(mut writing) = self.writing.take() else { return };
+        let began = now();
+        let others = task.continue_snapshot(series);
+        writing.pause = writing.pause.max(now().saturating_sub(began));
+        match others {
+            None => self.writing = Some(writing),
+            Some(others) => {
+                writing.sections.extend(others);
+                self.store(writing, counters);
+            }
+        }
+    }
+
+    fn store(&mut self, writing: Writing, counters: &WorkerCounters) {
+        let Writing { begin, sections, pause } = writing;
+        let name = &begin.name;
         let snapshot = Snapshot {
             topic: name.topic().to_owned(),
             partition: name.partition(),
@@ -224,7 +268,6 @@ impl Progress {
             config_digest: self.checkpoints.config_digest,
             sections,
         };
-        let pause = now().saturating_sub(began);
         counters.snapshot_pause_us_last.store(pause.as_micros() as u64, Relaxed);
         let bytes: usize = snapshot.sections.iter().map(|section| section.bytes.len()).sum();
         counters.snapshot_bytes_last.store(bytes as u64, Relaxed);
@@ -243,10 +286,7 @@ impl Progress {
             let _ = sender.send(result);
         };
         match (self.checkpoints.run)(Box::new(job)) {
-            Ok(()) => {
-                let begin = Begin { name, digest: OutputDigest::default() };
-                self.pending = Some(Pending { begin, stored });
-            }
+            Ok(()) => self.pending = Some(Pending { begin, stored }),
             Err(error) => {
                 counters.snapshot_failures.fetch_add(1, Relaxed);
                 tracing::error!(%error, "nothing to store a snapshot with");

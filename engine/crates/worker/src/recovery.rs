@@ -112,7 +112,7 @@ pub(crate) fn recover<S: Source>(
             RecoveryPlan::WarmUp { unmute_at, reason } => {
                 counters.cold_starts.fetch_add(1, Relaxed);
                 let time_ms = manifest.as_ref().and_then(|manifest| manifest.time_ms);
-                let from = warm_up_from(source, key, checkpoints.warm_up, time_ms).unwrap_or(unmute_at);
+                let from = warm_up_from(source, key, checkpoints.warm_up, time_ms)?.unwrap_or(unmute_at);
                 let earliest = low_watermark.max(read_from.unwrap_or(0));
                 let from = from.clamp(earliest.min(unmute_at), unmute_at);
                 tracing::warn!(topic, partition, %reason, from, unmute_at, "no state to go on from, learning anew");
@@ -158,18 +158,16 @@ fn restored<S: Source>(
     })
 }
 
-/// The first offset of the time before the last record's, if it can be told.
+/// The first offset of the time before the last record's; none if that is unknown.
 fn warm_up_from<S: Source>(
     source: &mut S,
     key: &TopicPartition,
     warm_up: Duration,
     time_ms: Option<i64>,
-) -> Option<i64> {
-    if warm_up.is_zero() {
-        return None;
-    }
+) -> Result<Option<i64>, S::Error> {
+    let Some(time_ms) = time_ms.filter(|_| !warm_up.is_zero()) else { return Ok(None) };
     let warm_up_ms = i64::try_from(warm_up.as_millis()).unwrap_or(i64::MAX);
-    source.offset_at(key, time_ms?.saturating_sub(warm_up_ms).max(0))
+    source.offset_at(key, time_ms.saturating_sub(warm_up_ms).max(0))
 }
 
 fn patiently<T>(source: &impl Source, call: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {

@@ -8,16 +8,20 @@
 mod group_reader;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use foreshock_kafka::{
-    ConnectionSettings, Error, KafkaWorker, TaskFactory, TopicReader, TopicSpec, TopicWriter, WorkerSettings,
-    WorkerState, WriteRecord, topics,
+    Action, ConnectionSettings, Error, KafkaWorker, TaskFactory, TopicReader, TopicSpec, TopicWriter,
+    WorkerSettings, WorkerState, WriteRecord, topics,
 };
 use model::{Output, OutputTopic, SourceRecord};
 use pipeline::PartitionTask;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
@@ -317,6 +321,42 @@ fn partitions_move_under_the_new_group_protocol_too() {
     let mut case = Case::new("move-848");
     case.connection.properties.insert("group.protocol".into(), "consumer".into());
     moves(case);
+}
+
+#[test]
+fn a_topic_that_gets_more_partitions_ends_a_worker_that_relies_on_their_number() {
+    let mut case = Case::new("more-partitions");
+    case.connection.properties.insert("topic.metadata.refresh.interval.ms".into(), "500".into());
+    let mut settings = case.settings("a");
+    settings.partitions = BTreeMap::from([(case.input.clone(), PARTITIONS)]);
+    let worker = KafkaWorker::start(settings.clone(), echo(Echo::default())).unwrap();
+    wait("the worker to be ready", || worker.state() == WorkerState::Ready);
+    case.write(100);
+    wait("a hundred records", || worker.counters().values().records == 100);
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &case.connection.brokers).create().unwrap();
+    let input = case.input.clone();
+    let more = [NewPartitions::new(&input, PARTITIONS as usize + 2)];
+    let options = AdminOptions::new();
+    let mut creating = pin!(admin.create_partitions(&more, &options));
+    while creating.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    wait("the worker to end", || worker.is_finished());
+    let error = worker.join().unwrap_err();
+    assert!(
+        matches!(&error, Error::PartitionsChanged { before: PARTITIONS, now, .. } if *now == PARTITIONS + 2),
+        "{error}"
+    );
+    assert_eq!(error.action(), Action::Retry);
+    // With the new number it goes on where it was.
+    settings.partitions = BTreeMap::from([(case.input.clone(), PARTITIONS + 2)]);
+    let worker = KafkaWorker::start(settings, echo(Echo::default())).unwrap();
+    case.write(100);
+    wait("a hundred more", || worker.counters().values().outputs == 100);
+    worker.stop();
+    worker.join().unwrap();
+    case.expect_exactly_once();
 }
 
 fn moves(mut case: Case) {

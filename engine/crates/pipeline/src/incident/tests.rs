@@ -122,3 +122,23 @@ fn what_waits_is_in_the_snapshot() {
     assert_eq!(again, out);
     assert!(!out.is_empty());
 }
+
+#[test]
+fn beyond_the_bound_the_first_that_wait_are_taken_and_counted() {
+    let (a, b) = (found(0), found(1));
+    let mut bounded = task();
+    bounded.waiting_bytes_max = b.iter().take(10).flat_map(|f| &f.findings).map(Finding::size_bytes).sum();
+    let mut out = Vec::new();
+    for findings in &a {
+        out.extend(give(&mut bounded, findings, None));
+        assert!(bounded.waiting_bytes <= bounded.waiting_bytes_max);
+    }
+    let all = a.iter().map(|findings| findings.findings.len() as u64).sum::<u64>();
+    let early = bounded.status().findings_before_turn;
+    assert_eq!(early + bounded.waiting.len() as u64, all, "none is lost");
+    assert!((30..all).contains(&early), "{early}");
+    let mut restored = task();
+    restored.restore(&bounded.snapshot()).expect("a snapshot can be taken up");
+    assert_eq!(restored.status(), bounded.status());
+    assert_eq!(restored.waiting_bytes, bounded.waiting_bytes);
+}
