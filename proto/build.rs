@@ -14,6 +14,8 @@ const FORESHOCK: &[&str] = &[
     "foreshock/v1/alert_service.proto",
     "foreshock/v1/anomaly_service.proto",
     "foreshock/v1/incident_service.proto",
+    "foreshock/v1/remark_service.proto",
+    "foreshock/v1/silence_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -77,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         &mut topics.incidents,
         &mut topics.alerts,
         &mut topics.dead_letter,
+        &mut topics.controls,
     ] {
         *topic = format!("latency-{run}-{topic}");
     }

@@ -1,5 +1,6 @@
 //! The sub-commands. Each returns its exit code, or an error that says what to do.
 
+mod client;
 mod completion;
 mod dead_letter;
 mod demo;
@@ -9,6 +10,7 @@ mod produce;
 mod replay;
 mod run;
 mod score;
+mod silences;
 mod snapshot;
 mod templates;
 mod validate;
@@ -39,6 +41,7 @@ pub enum Command {
     Score(score::Score),
     Produce(produce::Produce),
     Incidents(incidents::Incidents),
+    Silences(silences::SilencesCommand),
     Snapshot(snapshot::Snapshot),
     Templates(templates::Templates),
     Inspect(inspect::Inspect),
@@ -61,6 +64,7 @@ impl Command {
             Self::Score(command) => command.run(),
             Self::Produce(command) => command.run(),
             Self::Incidents(command) => command.run(),
+            Self::Silences(command) => command.run(),
             Self::Snapshot(command) => command.run(),
             Self::Templates(command) => command.run(),
             Self::Inspect(command) => command.run(),

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use checkpoint::SnapshotName;
+use deliver::DeliverySettings;
 use pipeline::settings::{AnalysisSettings, DetectorSettings, Span};
 use serde::Deserialize;
 
@@ -25,6 +26,7 @@ pub struct Config {
     pub analysis: AnalysisSettings,
     pub detectors: Vec<DetectorSettings>,
     pub state: StateConfig,
+    pub delivery: DeliverySettings,
     pub grpc: GrpcConfig,
     pub http: HttpConfig,
     pub receivers: ReceiversConfig,
@@ -78,7 +80,8 @@ pub struct GrpcConfig {
     /// PEM files; without them the connection is plain text.
     pub tls_certificate: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
-    /// A file with a token that clients must send as `authorization: Bearer TOKEN`; without it everybody may read.
+    /// A file with a token that clients must send as `authorization: Bearer TOKEN`; without it
+    /// everybody may read, and silence alerts if the address is a loopback one.
     pub token_file: Option<PathBuf>,
 }
 
@@ -186,11 +189,12 @@ pub struct TopicsConfig {
     pub incidents: String,
     pub alerts: String,
     pub dead_letter: String,
+    pub controls: String,
 }
 
 impl TopicsConfig {
     /// All that the engine writes.
-    pub fn all(&self) -> [&String; 7] {
+    pub fn all(&self) -> [&String; 8] {
         [
             &self.samples,
             &self.spans,
@@ -199,6 +203,7 @@ impl TopicsConfig {
             &self.incidents,
             &self.alerts,
             &self.dead_letter,
+            &self.controls,
         ]
     }
 }
@@ -263,6 +268,7 @@ impl Default for Config {
             analysis: AnalysisSettings::default(),
             detectors: default_detectors(),
             state: StateConfig::default(),
+            delivery: DeliverySettings::default(),
             grpc: GrpcConfig::default(),
             http: HttpConfig::default(),
             receivers: ReceiversConfig::default(),
@@ -305,6 +311,7 @@ impl Default for TopicsConfig {
             incidents: "foreshock.incidents".to_owned(),
             alerts: "foreshock.alerts".to_owned(),
             dead_letter: "foreshock.dead-letter".to_owned(),
+            controls: "foreshock.controls".to_owned(),
         }
     }
 }
@@ -340,7 +347,9 @@ impl Config {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        let config: Self = serde_saphyr::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        // Without the lines around, which may hold what was taken from the environment.
+        let wrong = |error: serde_saphyr::Error| invalid(error.without_snippet().to_string());
+        let config: Self = serde_saphyr::from_str(&text).map_err(wrong)?;
         config.validate().map_err(invalid)?;
         Ok(config)
     }
@@ -419,6 +428,7 @@ impl Config {
         if !(1..=1000).contains(&self.state.keep) {
             return Err("state.keep: must be from 1 to 1000".to_owned());
         }
+        self.delivery.validate().map_err(|message| format!("delivery: {message}"))?;
         if self.grpc.tls_certificate.is_some() != self.grpc.tls_key.is_some() {
             return Err("grpc: tls_certificate and tls_key go together".to_owned());
         }
@@ -534,9 +544,42 @@ mod tests {
         let config = parse("kafka:\n  properties: { sasl.password: \"${PASSWORD}\" }\n").unwrap();
         assert_eq!(config.kafka.properties["sasl.password"], "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
+        let message =
+            parse("kafka:\n  grup: x\n  properties: { sasl.password: \"${PASSWORD}\" }\n").unwrap_err();
+        assert!(
+            message.contains("grup") && message.contains('2') && !message.contains("hunter2"),
+            "{message}"
+        );
         let message = parse("# ${ABSENT}\nkafka:\n  brokers: ${ABSENT}\n").unwrap_err();
         assert!(message.contains("line 3") && message.contains("ABSENT"), "{message}");
         assert_eq!(parse("tenant: $${x}\n").unwrap().tenant, "${x}");
+    }
+
+    #[test]
+    fn the_documented_receivers_are_valid() {
+        let example = DEFAULT_YAML.lines().filter_map(|line| line.strip_prefix("  #| "));
+        let example: String = example.map(|line| format!("  {line}\n")).collect();
+        let config = parse(&format!("delivery:\n{example}")).unwrap();
+        let receivers = config.delivery.receivers;
+        let kinds = receivers.iter().map(|receiver| {
+            let kinds = [
+                receiver.alertmanager.is_some(),
+                receiver.webhook.is_some(),
+                receiver.pagerduty.is_some(),
+                receiver.slack.is_some(),
+            ];
+            kinds.iter().position(|is_given| *is_given)
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), [Some(0), Some(1), Some(2), Some(3)], "one of each kind");
+        assert_eq!(receivers[0].matchers.len(), 1);
+    }
+
+    #[test]
+    fn a_secret_in_the_configuration_is_refused_and_not_shown() {
+        let message =
+            parse("delivery:\n  receivers:\n    - name: pager\n      pagerduty: { routing_key: hunter2 }\n")
+                .unwrap_err();
+        assert!(message.contains("env: NAME") && !message.contains("hunter2"), "{message}");
     }
 
     #[test]
@@ -573,6 +616,7 @@ mod tests {
                 "sources: [{ topic: a, signal: logs, encoding: plain }]\nreceivers: { http: 127.0.0.1:4318 }\n",
                 ["receivers", "prometheus_remote_write"],
             ),
+            ("delivery: { receivers: [{ name: a }] }\n", ["delivery: receivers: a", "exactly one"]),
             ("topics: { alerts: foreshock.incidents }\n", ["foreshock.incidents", "twice"]),
         ] {
             let message = parse(text).unwrap_err();

@@ -18,6 +18,8 @@ use pipeline::{
 use receivers::Receivers;
 
 use crate::config::{Config, Signal, SourceConfig, Stage, Start};
+use crate::controls::{self, Controls};
+use crate::delivery::Delivery;
 use crate::doors;
 use crate::service::http::{Metric, MetricValue, Status};
 use crate::service::server::{self, Servers};
@@ -37,6 +39,8 @@ struct Running {
     receivers: Mutex<Option<Receivers>>,
     workers: Mutex<Vec<(&'static str, KafkaWorker)>>,
     reader: Mutex<Option<TopicReader>>,
+    controls: Arc<Controls>,
+    delivery: Mutex<Option<Delivery>>,
     view: Arc<View>,
 }
 
@@ -95,14 +99,19 @@ impl Engine {
         }
         let view = Arc::new(View::default());
         let reader = read_back(config, &connection, &view)?;
+        let controls = Arc::new(Controls::start(&connection, &config.topics.controls, START_TIMEOUT)?);
+        let silencer: Arc<dyn deliver::Silencer> = Arc::<Controls>::clone(&controls);
+        let delivery = Delivery::start(config, &silencer)?;
         let running = Arc::new(Running {
             receivers: Mutex::new(doors::open(config, &connection)?),
             workers: Mutex::new(workers),
             reader: Mutex::new(Some(reader)),
+            controls: Arc::clone(&controls),
+            delivery: Mutex::new(Some(delivery)),
             view: Arc::clone(&view),
         });
         let status: Arc<dyn Status> = Arc::<Running>::clone(&running);
-        let servers = server::start(&config.grpc, &config.http, &view, &status)?;
+        let servers = server::start(&config.grpc, &config.http, &view, &controls, &status)?;
         Ok(Self { servers, running })
     }
 
@@ -155,6 +164,11 @@ impl Engine {
         workers.iter().for_each(|(_, worker)| worker.stop());
         let results: Vec<Result<(), kafka::Error>> =
             workers.into_iter().map(|(_, worker)| worker.join()).collect();
+        // What the last epochs have said is on its topic, and told by whoever is there next.
+        if let Some(delivery) = self.running.delivery().take() {
+            delivery.stop();
+        }
+        self.running.controls.stop();
         if let Some(reader) = self.running.reader().take() {
             reader.stop();
         }
@@ -169,6 +183,10 @@ impl Running {
 
     fn receivers(&self) -> MutexGuard<'_, Option<Receivers>> {
         self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn delivery(&self) -> MutexGuard<'_, Option<Delivery>> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reader(&self) -> MutexGuard<'_, Option<TopicReader>> {
@@ -285,6 +303,24 @@ impl Status for Running {
         ));
         let received = self.receivers().as_ref().map(Receivers::counters);
         metrics.extend(received.iter().flat_map(doors::metrics));
+        let (holding, unreadable) = {
+            let known = self.controls.known();
+            let silences = &known.silences;
+            let holding =
+                silences.list(controls::now_ms()).into_iter().filter(|(_, holds, _)| *holds).count();
+            (holding, silences.unreadable())
+        };
+        metrics.push(alone(
+            "foreshock_silences_active",
+            "Silences that hold",
+            MetricValue::Gauge(holding as f64),
+        ));
+        metrics.push(alone(
+            "foreshock_silences_unreadable",
+            "Records that are no silences although their key says so",
+            MetricValue::Counter(unreadable),
+        ));
+        metrics.extend(self.delivery().iter().flat_map(Delivery::metrics));
         metrics
     }
 }
@@ -325,13 +361,14 @@ fn ensure_topics(config: &Config, connection: &ConnectionSettings) -> anyhow::Re
         let config = retention.map(|ms| ("retention.ms".to_owned(), ms.to_owned()));
         (output, TopicSpec { name, partitions, replication: -1, config: config.into_iter().collect() })
     };
-    let (outputs, specs): (Vec<_>, Vec<_>) = outputs(config).into_iter().map(spec).unzip();
+    let (outputs, mut specs): (Vec<_>, Vec<_>) = outputs(config).into_iter().map(spec).unzip();
+    specs.push(controls::topic_spec(&config.topics.controls));
     let states = kafka::topics::ensure(connection, &specs, START_TIMEOUT)?;
     let mut partitions = Partitions::ONE;
+    for state in states.iter().filter(|state| state.created) {
+        tracing::info!(topic = state.name, partitions = state.partitions, "created topic");
+    }
     for (output, state) in outputs.into_iter().zip(states) {
-        if state.created {
-            tracing::info!(topic = state.name, partitions = state.partitions, "created topic");
-        }
         match output {
             OutputTopic::Samples => partitions.samples = state.partitions,
             OutputTopic::Spans => partitions.spans = state.partitions,

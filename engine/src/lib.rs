@@ -2,6 +2,8 @@
 
 pub mod commands;
 pub mod config;
+mod controls;
+mod delivery;
 pub mod demo;
 mod doors;
 pub mod engine;

@@ -1,6 +1,9 @@
-//! The adapters for clients: gRPC and HTTP, on tokio. They read the [`View`](crate::view::View) and change nothing.
+//! The adapters for clients: gRPC and HTTP, on tokio. They read the [`View`](crate::view::View); silences and remarks are all that clients may change.
 
 mod convert;
 mod grpc;
 pub mod http;
+mod remarks;
 pub mod server;
+mod silences;
+mod writing;

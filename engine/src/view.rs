@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use model::{Alert, Anomaly, Incident};
+use model::{Alert, Anomaly, Incident, Labels};
 use tokio::sync::broadcast;
 
 pub const INCIDENTS_MAX: usize = 10_000;
@@ -99,6 +99,8 @@ pub struct Watch<T> {
 struct State {
     /// The newest version of each incident, by id.
     incidents: BTreeMap<String, Incident>,
+    /// The labels of the newest alert of each of them.
+    labels: BTreeMap<String, Labels>,
     versions: Log<Incident>,
     anomalies: VecDeque<Anomaly>,
     alerts: Log<Alert>,
@@ -113,6 +115,7 @@ impl Default for View {
     fn default() -> Self {
         let state = State {
             incidents: BTreeMap::new(),
+            labels: BTreeMap::new(),
             versions: Log::new(VERSIONS_MAX),
             anomalies: VecDeque::new(),
             alerts: Log::new(ALERTS_MAX),
@@ -141,6 +144,7 @@ impl View {
                 state.incidents.values().min_by_key(|incident| (incident.opened_ms, &incident.incident));
             if let Some(oldest) = oldest.map(|incident| incident.incident.clone()) {
                 state.incidents.remove(&oldest);
+                state.labels.remove(&oldest);
             }
         }
         state.versions.push(Placed { partition, offset, value });
@@ -161,10 +165,17 @@ impl View {
 
     pub fn on_alert(&self, partition: i32, offset: i64, payload: &[u8]) {
         let mut state = self.state();
-        match serde_json::from_slice(payload) {
-            Ok(value) => state.alerts.push(Placed { partition, offset, value }),
-            Err(_) => state.unreadable += 1,
+        let Ok(value) = serde_json::from_slice::<Alert>(payload) else {
+            state.unreadable += 1;
+            return;
+        };
+        // An alert may be read before its incident is, so that there may be some more.
+        let State { incidents, labels, .. } = &mut *state;
+        if labels.len() >= 2 * INCIDENTS_MAX {
+            labels.retain(|incident, _| incidents.contains_key(incident));
         }
+        labels.insert(value.incident.clone(), deliver::labels_of_now(&value));
+        state.alerts.push(Placed { partition, offset, value });
     }
 
     /// The newest version of the incidents that `keep` says, most recently opened first.
@@ -177,6 +188,11 @@ impl View {
 
     pub fn incident(&self, id: &str) -> Option<Incident> {
         self.state().incidents.get(id).cloned()
+    }
+
+    /// What the newest alert of an incident is known by.
+    pub fn alert_labels(&self, incident: &str) -> Option<Labels> {
+        self.state().labels.get(incident).cloned()
     }
 
     /// Newest first.

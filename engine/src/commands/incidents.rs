@@ -1,33 +1,23 @@
 //! `foreshock incidents`: a client of a running engine.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use proto::foreshock::v1;
 use proto::foreshock::v1::incident_service_client::IncidentServiceClient;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status};
+use proto::foreshock::v1::remark_service_client::RemarkServiceClient;
 
 use super::OutputFormat;
+use super::client::{ClientArguments, Connection, author_or_user, said};
 
-/// List, show and watch the incidents of a running engine
+/// List, show, watch and judge the incidents of a running engine
 #[derive(Args)]
 pub struct Incidents {
     #[command(subcommand)]
     action: Action,
-    /// Address of the engine's gRPC
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:4320")]
-    server: String,
-    /// A PEM file with the authority that signed the server's certificate; else the system's authorities are trusted
-    #[arg(long, global = true, value_name = "FILE")]
-    ca_certificate: Option<PathBuf>,
-    /// A file with the token that the server wants
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    client: ClientArguments,
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
 }
@@ -51,22 +41,55 @@ enum Action {
         #[arg(long, default_value = "")]
         resume_token: String,
     },
+    /// Say that somebody looks after an incident
+    Ack {
+        incident: String,
+        #[command(flatten)]
+        said: Said,
+    },
+    /// Say whether the engine was right about an incident
+    Feedback {
+        incident: String,
+        verdict: Verdict,
+        /// The service that was the cause, with wrong-cause
+        #[arg(long, value_name = "SERVICE", default_value = "")]
+        cause: String,
+        #[command(flatten)]
+        said: Said,
+    },
+    /// Take a remark back
+    Undo {
+        incident: String,
+        remark: String,
+        /// Who says so [default: $USER]
+        #[arg(long, value_name = "NAME")]
+        author: Option<String>,
+    },
 }
 
-type Client = IncidentServiceClient<InterceptedService<Channel, Token>>;
-
-/// Adds the token to each call.
-#[derive(Clone)]
-struct Token(Option<MetadataValue<Ascii>>);
-
-impl tonic::service::Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
+#[derive(Args)]
+struct Said {
+    /// More of it
+    #[arg(long, default_value = "")]
+    comment: String,
+    /// Who says so [default: $USER]
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
 }
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Verdict {
+    /// It was to be expected: a load test, a migration
+    Expected,
+    /// Nothing was wrong
+    Noise,
+    /// The first-ranked cause was right
+    Right,
+    /// It was not
+    WrongCause,
+}
+
+type Client = IncidentServiceClient<Connection>;
 
 impl Incidents {
     pub fn run(self) -> anyhow::Result<ExitCode> {
@@ -74,37 +97,30 @@ impl Incidents {
         runtime.block_on(self.call())
     }
 
-    async fn connect(&self) -> anyhow::Result<Client> {
-        let token = self.token_file.as_deref().map(|path| {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let token = format!("Bearer {}", text.trim()).parse::<MetadataValue<Ascii>>();
-            token.with_context(|| format!("{} holds no usable token", path.display()))
-        });
-        let wrong = || {
-            format!(
-                "--server {} is no address; write it as http://host:port or https://host:port",
-                self.server
-            )
-        };
-        let mut endpoint = Endpoint::from_shared(self.server.clone()).with_context(wrong)?;
-        if self.server.starts_with("https://") {
-            let mut tls = ClientTlsConfig::new();
-            if let Some(path) = &self.ca_certificate {
-                let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-                tls = tls.ca_certificate(Certificate::from_pem(pem));
-            }
-            endpoint = endpoint.tls_config(tls)?;
-        }
-        let none =
-            || format!("cannot reach an engine at {}; is it running, and is --server right?", self.server);
-        let channel = endpoint.connect().await.with_context(none)?;
-        Ok(IncidentServiceClient::with_interceptor(channel, Token(token.transpose()?)))
-    }
-
     async fn call(self) -> anyhow::Result<ExitCode> {
-        let mut client = self.connect().await?;
+        let connection = self.client.connect().await?;
+        let mut client = IncidentServiceClient::new(connection.clone());
         match &self.action {
+            Action::Ack { incident, said } => {
+                self.remark(connection, incident, v1::RemarkKind::Acknowledged, "", said).await?;
+            }
+            Action::Feedback { incident, verdict, cause, said } => {
+                let kind = match verdict {
+                    Verdict::Expected => v1::RemarkKind::Expected,
+                    Verdict::Noise => v1::RemarkKind::Noise,
+                    Verdict::Right => v1::RemarkKind::Right,
+                    Verdict::WrongCause => v1::RemarkKind::WrongCause,
+                };
+                self.remark(connection, incident, kind, cause, said).await?;
+            }
+            Action::Undo { incident, remark, author } => {
+                let author = author_or_user(author)?;
+                let (incident, remark) = (incident.clone(), remark.clone());
+                let request = v1::UndoRemarkRequest { incident, remark, author };
+                let mut client = RemarkServiceClient::new(connection);
+                let remark = client.undo_remark(request).await.map_err(said)?.into_inner().remark;
+                self.print_remark(&remark.context("the engine sent no remark")?)?;
+            }
             Action::List { open, service } => self.list(&mut client, *open, service).await?,
             Action::Show { incident } => {
                 let request = v1::GetIncidentRequest { incident: incident.clone() };
@@ -121,6 +137,33 @@ impl Incidents {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    async fn remark(
+        &self,
+        connection: Connection,
+        incident: &str,
+        kind: v1::RemarkKind,
+        cause: &str,
+        what: &Said,
+    ) -> anyhow::Result<()> {
+        let request = v1::AddRemarkRequest {
+            incident: incident.to_owned(),
+            kind: kind.into(),
+            cause: cause.to_owned(),
+            comment: what.comment.clone(),
+            author: author_or_user(&what.author)?,
+        };
+        let mut client = RemarkServiceClient::new(connection);
+        let remark = client.add_remark(request).await.map_err(said)?.into_inner().remark;
+        self.print_remark(&remark.context("the engine sent no remark")?)
+    }
+
+    fn print_remark(&self, remark: &v1::Remark) -> anyhow::Result<()> {
+        match self.output {
+            OutputFormat::Text => super::print(&remark_text(remark)),
+            OutputFormat::Json => super::print(&format!("{}\n", remark_json(remark))),
+        }
     }
 
     async fn list(&self, client: &mut Client, open: bool, service: &str) -> anyhow::Result<()> {
@@ -140,9 +183,10 @@ impl Incidents {
                 OutputFormat::Json => self.print(&page.incidents, "")?,
                 OutputFormat::Text => {
                     for incident in &page.incidents {
+                        let silenced = if incident.silenced_by.is_empty() { "" } else { "  (silenced)" };
                         let incident = model_of(incident);
                         super::print(&format!(
-                            "{}  {}  {:8}  {:8}  {}\n",
+                            "{}  {}  {:8}  {:8}  {}{silenced}\n",
                             incident.incident,
                             super::time_text(incident.opened_ms),
                             incident.state.as_str(),
@@ -164,11 +208,21 @@ impl Incidents {
     }
 
     fn print(&self, incidents: &[v1::Incident], resume_token: &str) -> anyhow::Result<()> {
-        for incident in incidents.iter().map(model_of) {
+        for shown in incidents {
+            let incident = model_of(shown);
             match self.output {
-                OutputFormat::Text => super::print(&super::incident_text(&incident))?,
+                OutputFormat::Text => {
+                    let remarks: String = shown.remarks.iter().map(remark_text).collect();
+                    super::print(&(super::incident_text(&incident) + &remarks))?;
+                }
                 OutputFormat::Json => {
                     let mut value = serde_json::json!(incident);
+                    if !shown.silenced_by.is_empty() {
+                        value["silenced_by"] = shown.silenced_by.clone().into();
+                    }
+                    if !shown.remarks.is_empty() {
+                        value["remarks"] = shown.remarks.iter().map(remark_json).collect();
+                    }
                     if !resume_token.is_empty() {
                         value["resume_token"] = resume_token.into();
                     }
@@ -180,8 +234,45 @@ impl Incidents {
     }
 }
 
-fn said(status: Status) -> anyhow::Error {
-    anyhow::anyhow!("{}", status.message())
+fn kind_text(remark: &v1::Remark) -> &'static str {
+    match remark.kind() {
+        v1::RemarkKind::Unspecified => "said",
+        v1::RemarkKind::Acknowledged => "acknowledged",
+        v1::RemarkKind::Expected => "expected",
+        v1::RemarkKind::Noise => "noise",
+        v1::RemarkKind::Right => "right",
+        v1::RemarkKind::WrongCause => "wrong_cause",
+    }
+}
+
+fn remark_text(remark: &v1::Remark) -> String {
+    let cause =
+        if remark.cause.is_empty() { String::new() } else { format!(", the cause was {}", remark.cause) };
+    let undone = remark
+        .undone_ms
+        .map(|ms| format!(" (taken back at {} by {})", super::time_text(ms), remark.undone_by));
+    format!(
+        "    {}{cause} at {} by {}: {} [{}]{}\n",
+        kind_text(remark),
+        super::time_text(remark.time_ms),
+        remark.author,
+        remark.comment,
+        remark.remark,
+        undone.unwrap_or_default()
+    )
+}
+
+fn remark_json(remark: &v1::Remark) -> serde_json::Value {
+    serde_json::json!({
+        "remark": remark.remark,
+        "kind": kind_text(remark),
+        "cause": remark.cause,
+        "comment": remark.comment,
+        "author": remark.author,
+        "time_ms": remark.time_ms,
+        "undone_ms": remark.undone_ms,
+        "undone_by": remark.undone_by,
+    })
 }
 
 /// Back to the model, so that what is printed is what `replay` prints.

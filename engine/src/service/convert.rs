@@ -33,6 +33,9 @@ pub fn incident(incident: model::Incident) -> v1::Incident {
         root_causes: incident.root_causes.into_iter().map(root_cause).collect(),
         changes: incident.changes.into_iter().map(change).collect(),
         anomalies: incident.anomalies,
+        // Only those who know what people say can tell.
+        silenced_by: Vec::new(),
+        remarks: Vec::new(),
     }
 }
 
@@ -82,11 +85,14 @@ pub fn alert(alert: model::Alert) -> v1::Alert {
     v1::Alert {
         fingerprint: alert.fingerprint,
         state: state.into(),
+        severity: severity(alert.severity),
         labels: alert.labels,
         annotations: alert.annotations,
         starts_ms: alert.starts_ms,
         ends_ms: alert.ends_ms,
         incident: alert.incident,
         incident_version: alert.incident_version,
+        // Only those who know the silences can say.
+        silenced_by: Vec::new(),
     }
 }

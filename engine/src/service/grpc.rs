@@ -14,7 +14,8 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::convert;
+use super::{convert, remarks};
+use crate::controls::Controls;
 use crate::view::{Cursor, View, Watch};
 
 const PAGE_SIZE: usize = 100;
@@ -32,18 +33,19 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Clone)]
 pub struct Services {
     view: Arc<View>,
+    controls: Arc<Controls>,
 }
 
 impl Services {
-    pub fn new(view: Arc<View>) -> Self {
-        Self { view }
+    pub fn new(view: Arc<View>, controls: Arc<Controls>) -> Self {
+        Self { view, controls }
     }
 }
 
 /// One page of `all` from where the token says, and the token of the next one.
 ///
 /// A token names the last item that was returned, so that new items neither shift nor repeat a page.
-fn page<T>(
+pub(super) fn page<T>(
     all: Vec<T>,
     size: i32,
     token: &str,
@@ -74,6 +76,33 @@ fn page<T>(
     let items: Vec<T> = all.into_iter().skip(start).take(size).collect();
     let next = items.last().filter(|_| more).map(&id).unwrap_or_default();
     Ok((items, next))
+}
+
+impl Services {
+    /// With the silences that hold its alert back.
+    fn incident(&self, incident: model::Incident) -> v1::Incident {
+        let labels = self.view.alert_labels(&incident.incident);
+        let silenced_by = labels.map(|labels| self.controls.silencing(&labels)).unwrap_or_default();
+        let known = self.controls.known();
+        let remarks = known.remarks.of(&incident.incident).into_iter().map(remarks::message).collect();
+        v1::Incident { silenced_by, remarks, ..convert::incident(incident) }
+    }
+
+    /// The incident of that id, or an error that says that there is none.
+    pub(super) async fn known_incident(&self, id: &str) -> Result<model::Incident, Status> {
+        let none =
+            || Status::not_found(format!("there is no incident {id:?}; ListIncidents names those there are"));
+        // An alert may have been read from its topic a moment before the incident was from its own.
+        let mut found = self.view.incident(id);
+        for _ in 0..GRACE_ATTEMPTS {
+            if found.is_some() {
+                break;
+            }
+            tokio::time::sleep(GRACE_STEP).await;
+            found = self.view.incident(id);
+        }
+        found.ok_or_else(none)
+    }
 }
 
 fn cursor(token: &str) -> Result<Option<Cursor>, Status> {
@@ -147,7 +176,7 @@ impl IncidentService for Services {
         });
         let (page, next_page_token) =
             page(found, request.page_size, &request.page_token, |incident| incident.incident.clone())?;
-        let incidents = page.into_iter().map(convert::incident).collect();
+        let incidents = page.into_iter().map(|incident| self.incident(incident)).collect();
         Ok(Response::new(v1::ListIncidentsResponse { incidents, next_page_token }))
     }
 
@@ -155,20 +184,8 @@ impl IncidentService for Services {
         &self,
         request: Request<v1::GetIncidentRequest>,
     ) -> Result<Response<v1::GetIncidentResponse>, Status> {
-        let id = request.into_inner().incident;
-        let none =
-            || Status::not_found(format!("there is no incident {id:?}; ListIncidents names those there are"));
-        // An alert may have been read from its topic a moment before the incident was from its own.
-        let mut found = self.view.incident(&id);
-        for _ in 0..GRACE_ATTEMPTS {
-            if found.is_some() {
-                break;
-            }
-            tokio::time::sleep(GRACE_STEP).await;
-            found = self.view.incident(&id);
-        }
-        let incident = found.ok_or_else(none)?;
-        Ok(Response::new(v1::GetIncidentResponse { incident: Some(convert::incident(incident)) }))
+        let incident = self.known_incident(&request.into_inner().incident).await?;
+        Ok(Response::new(v1::GetIncidentResponse { incident: Some(self.incident(incident)) }))
     }
 
     type WatchIncidentsStream = ResponseStream<v1::WatchIncidentsResponse>;
@@ -179,8 +196,9 @@ impl IncidentService for Services {
     ) -> Result<Response<Self::WatchIncidentsStream>, Status> {
         let cursor = cursor(&request.into_inner().resume_token)?;
         let watch = self.view.watch_incidents(cursor.as_ref());
-        let response = |incident, resume_token| {
-            let incident = Some(convert::incident(incident));
+        let services = self.clone();
+        let response = move |incident, resume_token| {
+            let incident = Some(services.incident(incident));
             v1::WatchIncidentsResponse { incident, resume_token }
         };
         Ok(Response::new(follow(watch, cursor, response)))
@@ -216,9 +234,11 @@ impl AlertService for Services {
     ) -> Result<Response<Self::WatchAlertsStream>, Status> {
         let cursor = cursor(&request.into_inner().resume_token)?;
         let watch = self.view.watch_alerts(cursor.as_ref());
-        let response = |alert, resume_token| v1::WatchAlertsResponse {
-            alert: Some(convert::alert(alert)),
-            resume_token,
+        let controls = Arc::clone(&self.controls);
+        let response = move |alert: model::Alert, resume_token| {
+            let silenced_by = controls.silencing(&deliver::labels_of_now(&alert));
+            let alert = Some(v1::Alert { silenced_by, ..convert::alert(alert) });
+            v1::WatchAlertsResponse { alert, resume_token }
         };
         Ok(Response::new(follow(watch, cursor, response)))
     }

@@ -8,6 +8,8 @@ use anyhow::Context;
 use proto::foreshock::v1::alert_service_server::AlertServiceServer;
 use proto::foreshock::v1::anomaly_service_server::AnomalyServiceServer;
 use proto::foreshock::v1::incident_service_server::IncidentServiceServer;
+use proto::foreshock::v1::remark_service_server::RemarkServiceServer;
+use proto::foreshock::v1::silence_service_server::SilenceServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -16,7 +18,11 @@ use tonic::{Request, Status as GrpcStatus};
 
 use super::grpc::Services;
 use super::http::{self, Status};
+use super::remarks::Remarking;
+use super::silences::Silencing;
+use super::writing::Writing;
 use crate::config::{GrpcConfig, HttpConfig};
+use crate::controls::Controls;
 use crate::view::View;
 
 /// The services while they run; dropping it stops them.
@@ -42,6 +48,7 @@ pub fn start(
     grpc: &GrpcConfig,
     http: &HttpConfig,
     view: &Arc<View>,
+    controls: &Arc<Controls>,
     status: &Arc<dyn Status>,
 ) -> anyhow::Result<Servers> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -59,6 +66,7 @@ pub fn start(
         token.as_deref() != Some("Bearer "),
         "grpc.token_file: the file is empty; write a token into it"
     );
+    let may_write = token.is_some() || grpc.listen.ip().is_loopback();
     let bind = |key: &str, address: SocketAddr| {
         let listener = runtime.block_on(TcpListener::bind(address));
         listener.with_context(|| format!("cannot listen on {address}; choose another address with {key}"))
@@ -90,12 +98,17 @@ pub fn start(
         }
         _ => Ok(request),
     };
-    let services = Services::new(Arc::clone(view));
+    let services = Services::new(Arc::clone(view), Arc::clone(controls));
+    let writing = Writing::new(Arc::clone(controls), may_write);
+    let silencing = Silencing::new(writing.clone());
+    let remarking = Remarking::new(services.clone(), writing);
     let router = builder
         .add_service(health)
         .add_service(reflection)
         .add_service(IncidentServiceServer::with_interceptor(services.clone(), check.clone()))
         .add_service(AnomalyServiceServer::with_interceptor(services.clone(), check.clone()))
+        .add_service(RemarkServiceServer::with_interceptor(remarking, check.clone()))
+        .add_service(SilenceServiceServer::with_interceptor(silencing, check.clone()))
         .add_service(AlertServiceServer::with_interceptor(services, check));
     runtime.spawn(
         router.serve_with_incoming_shutdown(TcpListenerStream::new(grpc_listener), wait(stopped.clone())),
@@ -123,9 +136,14 @@ async fn report_health(
         } else {
             tonic_health::ServingStatus::NotServing
         };
-        for service in
-            ["", "foreshock.v1.IncidentService", "foreshock.v1.AnomalyService", "foreshock.v1.AlertService"]
-        {
+        for service in [
+            "",
+            "foreshock.v1.IncidentService",
+            "foreshock.v1.AnomalyService",
+            "foreshock.v1.AlertService",
+            "foreshock.v1.RemarkService",
+            "foreshock.v1.SilenceService",
+        ] {
             reporter.set_service_status(service, serving).await;
         }
         tokio::time::sleep(Duration::from_millis(250)).await;

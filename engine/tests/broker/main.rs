@@ -1,7 +1,9 @@
 //! The engine on Apache Kafka, from telemetry on source topics to alerts. Needs `FORESHOCK_TEST_BROKERS` and `kcat`.
 
 mod catch_up;
+mod catch_up;
 mod dead_letters;
+mod delivery;
 mod doors;
 mod killed;
 mod random_records;
@@ -10,6 +12,7 @@ mod scale_out;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -49,7 +52,8 @@ fn free_port() -> u16 {
 
 fn http_get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    // 1.0, so that the answer is in one piece.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)
@@ -101,6 +105,7 @@ impl Rig {
             ("incidents", "incidents"),
             ("alerts", "alerts"),
             ("dead_letter", "dead-letter"),
+            ("controls", "controls"),
         ] {
             writeln!(yaml, "  {key}: {}", rig.topic(name)).expect("memory");
         }
@@ -114,6 +119,12 @@ impl Rig {
         .expect("memory");
         std::fs::write(rig.configuration(), yaml).expect("the folder is writable");
         rig
+    }
+
+    /// Adds to the configuration.
+    fn configure(&self, yaml: &str) {
+        let before = std::fs::read_to_string(self.configuration()).expect("the configuration is there");
+        std::fs::write(self.configuration(), format!("{before}{yaml}")).expect("the folder is writable");
     }
 
     fn topic(&self, name: &str) -> String {
@@ -172,13 +183,18 @@ impl Drop for Rig {
 
 /// Two services' CPU, of which one jumps after half an hour, with a queue that grows.
 fn fixture(folder: &Path) -> PathBuf {
-    let path = folder.join("telemetry");
+    telemetry(folder, "telemetry", 0..240, 200..240)
+}
+
+/// The same in steps of ten seconds, broken in some of them.
+fn telemetry(folder: &Path, name: &str, steps: Range<i64>, broken: Range<i64>) -> PathBuf {
+    let path = folder.join(name);
     std::fs::create_dir(&path).expect("the folder is writable");
     let mut csv = "timestamp_ms,service,metric,value\n".to_owned();
-    for i in 0..240_i64 {
+    for i in steps {
         let time_ms = 1_700_000_000_000 + i * 10_000;
         let noise = [0.0, 0.02, -0.01, 0.01, -0.02][i as usize % 5];
-        let is_broken = i >= 200;
+        let is_broken = broken.contains(&i);
         let cpu = if is_broken { 0.95 } else { 0.3 } + noise;
         let queue = if is_broken { 400.0 } else { 20.0 } + 10.0 * noise;
         for (service, metric, value) in

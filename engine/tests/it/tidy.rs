@@ -55,6 +55,8 @@ fn crates_use_only_what_the_architecture_allows() {
         ("engine/crates/worker", &["rdkafka", "kafka", "tokio"]),
         ("engine/crates/simulator", &["rdkafka", "kafka", "tokio"]),
         ("engine/crates/receivers", &["rdkafka", "kafka", "pipeline"]),
+        ("engine/crates/controls", &["rdkafka", "kafka", "tokio", "pipeline"]),
+        ("engine/crates/deliver", &["rdkafka", "kafka", "pipeline", "arrow-array"]),
         ("engine/crates/replay", &["tokio", "rdkafka", "kafka"]),
         ("engine", &["rdkafka"]),
     ] {

@@ -58,6 +58,8 @@ fn descriptor_set_lists_the_services() {
         foreshock::alert_service_server::SERVICE_NAME,
         foreshock::anomaly_service_server::SERVICE_NAME,
         foreshock::incident_service_server::SERVICE_NAME,
+        foreshock::remark_service_server::SERVICE_NAME,
+        foreshock::silence_service_server::SERVICE_NAME,
     ];
     assert_eq!(services, expected);
 }

@@ -1,6 +1,7 @@
 //! The only crate that knows librdkafka: workers, transactions, readers.
 //!
 //! - [`KafkaWorker`]: one thread that reads partitions, runs their tasks and writes each epoch in one transaction.
+//! - [`GroupReader`]: reads a topic in a group, and commits by hand what others have accepted.
 //! - [`TopicReader`]: reads whole topics from the beginning, outside any consumer group.
 //! - [`TopicScan`]: reads what lies on a topic now, once, outside any consumer group.
 //! - [`TransactionalWriter`]: writes records that become visible together or not at all.
@@ -16,6 +17,7 @@ mod acknowledged_writer;
 mod align;
 mod client;
 mod error;
+mod group_reader;
 mod kafka_worker;
 mod lag;
 mod mock;
@@ -30,11 +32,12 @@ mod writer;
 pub use ::worker::{Checkpoints, CounterValues, SLICE_SERIES, TaskFactory, WorkerCounters, on_threads};
 pub use acknowledged_writer::AcknowledgedWriter;
 pub use error::{Action, Error};
+pub use group_reader::{GroupEvent, GroupReader};
 pub use kafka_worker::{KafkaWorker, WorkerState};
 pub use mock::MockKafka;
 pub use reader::{ReadRecord, TopicReader};
 pub use scan::{PartitionExtent, ScanEnd, TopicScan};
-pub use settings::{ConnectionSettings, Secret, Security, StartOffset, WorkerSettings};
+pub use settings::{ConnectionSettings, Security, StartOffset, WorkerSettings};
 pub use topics::{TopicSpec, TopicState};
 pub use transactional_writer::TransactionalWriter;
 pub use writer::{TopicWriter, WriteRecord};

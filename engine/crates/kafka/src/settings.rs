@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use model::OutputTopic;
+use model::{OutputTopic, Secret};
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 use worker::Checkpoints;
@@ -41,29 +41,6 @@ pub struct Security {
     pub password: Option<Secret>,
 }
 
-/// Text that `Debug` does not show.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
-    }
-
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(REDACTED)
-    }
-}
-
-const REDACTED: &str = "***";
-
 /// Properties that this crate sets itself, with the reason why nobody else may.
 const RESERVED: &[(&str, &str)] = &[
     ("bootstrap.servers", "set `brokers` instead"),
@@ -77,6 +54,8 @@ const RESERVED: &[(&str, &str)] = &[
     ("enable.partition.eof", "readers set it where they need it"),
     ("transaction.timeout.ms", "set the worker's transaction timeout instead"),
 ];
+
+const REDACTED: &str = "***";
 
 const SECRET_WORDS: &[&str] = &["password", "secret", "jaas", "token", "key.pem", "sasl.oauthbearer.config"];
 

@@ -9,7 +9,10 @@ pub mod anomaly;
 pub mod batch;
 pub mod incident;
 pub mod labels;
+pub mod matcher;
 pub mod outputs;
+pub mod secret;
+pub mod units;
 
 pub use alert::{Alert, AlertState};
 pub use anomaly::{Anomaly, Severity};
@@ -20,4 +23,7 @@ pub use batch::{
 };
 pub use incident::{Change, Evidence, Incident, IncidentState, RootCause};
 pub use labels::{Labels, SeriesId};
+pub use matcher::{InvalidMatcher, Matcher};
 pub use outputs::{Output, OutputTopic, SourceRecord, StateSection};
+pub use secret::Secret;
+pub use units::{Size, Span};

@@ -66,6 +66,7 @@ fn alert(incident: &Incident, told: &Told, state: AlertState) -> Alert {
     Alert {
         fingerprint: told.fingerprint.clone(),
         state,
+        severity: incident.severity,
         labels: told.labels.clone(),
         annotations,
         starts_ms: incident.opened_ms,

@@ -5,10 +5,9 @@
 
 use detectors::{DetectorBank, Point, Slot, Verdict};
 use model::labels::NAME;
-use model::{Anomaly, Labels, SeriesId, Severity, StateSection};
+use model::{Anomaly, Labels, Matcher, SeriesId, Severity, StateSection};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::matcher::Matcher;
 use crate::series_table::{Series, SeriesTable};
 use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::state::{self, InvalidState};

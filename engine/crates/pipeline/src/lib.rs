@@ -13,7 +13,6 @@ pub mod incident;
 pub mod ingest;
 pub mod keyed;
 pub mod log_templates;
-pub mod matcher;
 pub mod routing;
 pub mod series;
 pub mod series_table;

@@ -5,6 +5,8 @@
 // clippy.toml allows it in test functions only, and these helpers are part of the tests.
 #![allow(clippy::unwrap_used)]
 
+mod group_reader;
+
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};

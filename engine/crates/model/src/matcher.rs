@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::Labels;
+use crate::Labels;
 use regex::Regex;
 use serde::Deserialize;
 
