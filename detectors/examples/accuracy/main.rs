@@ -4,8 +4,8 @@
 //!
 //! DATA has the folders `cloud` (series with the rows of events in events.json) and `nab` (series with the first and last
 //! timestamp of windows in windows.json). Printed are the figures as the data are; the mean over units; the mean over all settings
-//! that tell nothing of a series; and, with `--search`, what a choice of constants and threshold on other files gives. NAME=VALUE sets one of the
-//! constants.
+//! that tell nothing of a series; and, with `--search`, what a choice of constants and threshold on other files gives. NAME=VALUE sets
+//! one of the constants.
 
 mod cross_validation;
 mod event_score;
