@@ -412,16 +412,14 @@ fn checkpoints(config: &Config, config_digest: u64) -> anyhow::Result<Option<Che
     }))
 }
 
-/// How to make the decoder of each source.
-fn decoders(
-    config: &Config,
-) -> anyhow::Result<BTreeMap<String, fn(codec::Limits) -> Box<dyn codec::Decoder>>> {
+/// The decoder of each source.
+fn decoders(config: &Config) -> anyhow::Result<BTreeMap<String, &'static codec::DecoderSpec>> {
     let mut specs = BTreeMap::new();
     for source in &config.sources {
         let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
         let spec = codec::DECODERS.iter().find(|spec| spec.signal == signal && spec.encoding == encoding);
         let spec = spec.ok_or_else(|| anyhow::anyhow!("sources: no decoder reads {signal} as {encoding}"))?;
-        specs.insert(source.topic.clone(), spec.build);
+        specs.insert(source.topic.clone(), spec);
     }
     Ok(specs)
 }
@@ -430,8 +428,8 @@ fn ingest_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow:
     let specs = decoders(config)?;
     let (router, settings, ingests) = (router.clone(), config.analysis.clone(), ingests.to_vec());
     Ok(Box::new(move |topic, partition| {
-        let build = specs.get(topic).expect("the worker subscribes to the sources only");
-        let decoder = build(codec::Limits::default());
+        let spec = specs.get(topic).expect("the worker subscribes to the sources only");
+        let decoder = (spec.build)(codec::Limits::default());
         let name = format!("{topic}/{partition}");
         let name = ingests.contains(&name).then_some(name.as_str());
         Box::new(IngestTask::new(name, decoder, router.clone(), &settings))
@@ -443,10 +441,11 @@ fn keyed_tasks(config: &Config, router: &Router) -> anyhow::Result<TaskFactory> 
     let (router, settings, detectors) = (router.clone(), config.analysis.clone(), config.detectors.clone());
     SeriesStage::new(&settings, &detectors)?;
     Ok(Box::new(move |topic, partition| {
-        let build = specs.get(topic).expect("the worker subscribes to the sources only");
+        let spec = specs.get(topic).expect("the worker subscribes to the sources only");
+        let decoder = (spec.build)(codec::Limits::default());
         let stage = SeriesStage::new(&settings, &detectors).expect("made once before");
         let name = format!("{topic}/{partition}");
-        Box::new(KeyedTask::new(&name, build(codec::Limits::default()), router.clone(), &settings, stage))
+        Box::new(KeyedTask::new(&name, decoder, router.clone(), &settings, stage))
     }))
 }
 
