@@ -1,10 +1,13 @@
 //! Simulated scenarios through the tasks of the engine: the demo's promise, without Kafka.
 
+use std::collections::BTreeSet;
+
 use foreshock::demo::{incidents, injected, judge, play, play_out_of_step};
 use model::{Output, OutputTopic};
-use shop::Scenario;
+use shop::{Fault, FaultKind, Scenario, ShopConfig};
 
 const START_MS: i64 = 1_767_600_000_000;
+const MINUTE_MS: i64 = 60_000;
 
 #[test]
 fn every_fault_is_found_and_its_service_is_ranked_first() {
@@ -61,4 +64,33 @@ fn the_pace_of_sources_and_stages_makes_no_difference() {
         assert!(said.0 == in_step.0, "seed {seed}: {} anomalies, {} in step", said.0.len(), in_step.0.len());
         assert!(said.1 == in_step.1, "seed {seed}: {} versions, {} in step", said.1.len(), in_step.1.len());
     }
+}
+
+/// A shop whose faults are these, each for six minutes.
+fn scenario(seed: u64, faults: &[(&str, FaultKind)], minutes: i64) -> Scenario {
+    let start_ms = START_MS + 20 * MINUTE_MS;
+    let fault = |(service, kind): &(&str, FaultKind)| Fault {
+        service: (*service).to_owned(),
+        kind: *kind,
+        start_ms,
+        end_ms: start_ms + 6 * MINUTE_MS,
+    };
+    let faults = faults.iter().map(fault).collect();
+    Scenario { config: ShopConfig::new(seed, START_MS), faults, end_ms: START_MS + minutes * MINUTE_MS }
+}
+
+#[test]
+fn an_hour_without_faults_opens_no_incident() {
+    let versions = incidents(&play(&scenario(2001, &[], 80), None));
+    assert!(versions.is_empty(), "{versions:?}");
+}
+
+#[test]
+fn a_fault_that_cascades_through_six_services_is_one_incident_with_its_cause_first() {
+    let versions = incidents(&play(&scenario(2002, &[("catalog-db", FaultKind::SlowDatabase)], 40), None));
+    let ids: BTreeSet<&str> = versions.iter().map(|version| version.incident.as_str()).collect();
+    assert_eq!(ids.len(), 1);
+    let last = versions.last().expect("there is one");
+    assert!(last.services.len() >= 4, "{:?}", last.services);
+    assert_eq!(last.root_causes[0].service, "catalog-db");
 }
