@@ -1,7 +1,6 @@
 //! The engine on Apache Kafka, from telemetry on source topics to alerts. Needs `FORESHOCK_TEST_BROKERS` and `kcat`.
 
 mod catch_up;
-mod catch_up;
 mod dead_letters;
 mod delivery;
 mod doors;
