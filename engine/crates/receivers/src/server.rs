@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::Request;
@@ -209,7 +209,10 @@ impl Listening {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(KEEP_ALIVE);
         let (door, exporter) = (self.door, Arc::clone(&self.exporter));
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&has_asked);
         let service = service_fn(move |request| {
+            asked.store(true, Ordering::Relaxed);
             let exporter = Arc::clone(&exporter);
             async move { Ok::<_, Infallible>(handle(door, &exporter, request).await) }
         });
@@ -218,6 +221,10 @@ impl Listening {
         let ended = tokio::select! {
             served = connection.as_mut() => Some(served),
             () = told_to_stop(&mut stopped) => None,
+            () = silence(&has_asked, self.exporter.settings.read_timeout) => {
+                tracing::debug!("a connection of a receiver asked for nothing");
+                return;
+            }
         };
         let served = match ended {
             Some(served) => served,
@@ -229,6 +236,14 @@ impl Listening {
         if let Err(error) = served {
             tracing::debug!(error, "a connection of a receiver broke off");
         }
+    }
+}
+
+/// Ends where nobody has asked for anything by then. Until the first bytes say which HTTP it is, no other limit holds.
+async fn silence(has_asked: &AtomicBool, timeout: Duration) {
+    tokio::time::sleep(timeout).await;
+    if has_asked.load(Ordering::Relaxed) {
+        std::future::pending().await
     }
 }
 

@@ -1,6 +1,6 @@
 //! OTLP over HTTP and remote write, sent well and badly.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -121,10 +121,18 @@ fn slow_and_broken_senders_hold_nothing_for_long() {
     let mut headers = TcpStream::connect(rig.http()).unwrap();
     headers.write_all(b"POST /v1/logs HTTP/1.1\r\nx").unwrap();
     let silent = TcpStream::connect(rig.http()).unwrap();
+    // What may yet become either HTTP.
+    let mut undecided = TcpStream::connect(rig.http()).unwrap();
+    undecided.write_all(b"P").unwrap();
     let mut garbage = TcpStream::connect(rig.http()).unwrap();
     garbage.write_all(b"\x16\x03\x01 no http at all\r\n\r\n").unwrap();
+    for mut stream in [headers, silent, undecided, garbage] {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        // An error of its own is an end as well.
+        let ended = stream.read_to_end(&mut Vec::new());
+        assert!(ended.as_ref().map_err(std::io::Error::kind) != Err(ErrorKind::WouldBlock), "{ended:?}");
+    }
     wait_until("all connections to be closed", || rig.receivers.counters().connections == 0);
-    drop((headers, silent, garbage));
     assert_eq!(rig.receivers.counters().in_flight_bytes, 0);
     assert_eq!(rig.receivers.counters().otlp_http.refusals.slow, 1);
     assert_eq!(rig.post("/v1/logs", &[PROTOBUF], &logs(1).encode_to_vec()).status, 200);
