@@ -234,6 +234,8 @@ fn remove_if_abandoned(path: &Path) -> io::Result<()> {
     match &locked {
         // Another process is writing it, or was faster.
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotFound) => return Ok(()),
+        // It got its name meanwhile, and the path may be that of another one by now.
+        Ok(file) if !is_at(file, path)? => return Ok(()),
         // Without locks, or without the right to read, nothing tells it from an abandoned one.
         Err(_) | Ok(_) => {}
     }
@@ -268,6 +270,23 @@ fn is_linked(file: &File, _path: &Path) -> io::Result<bool> {
 
 #[cfg(not(unix))]
 fn is_linked(_file: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
+}
+
+/// Whether the path leads to this file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+
+    let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        found => Ok(place(found?) == place(file.metadata()?)),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_at(_file: &File, path: &Path) -> io::Result<bool> {
     path.try_exists()
 }
 
