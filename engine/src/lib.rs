@@ -8,4 +8,5 @@ pub mod demo;
 mod doors;
 pub mod engine;
 mod service;
+mod token;
 pub mod view;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pipeline::settings::{Size, Span};
-use receivers::{Settings, Token, Topics};
+use receivers::{Settings, Topics};
 use serde::Deserialize;
 
 use super::{Signal, SourceConfig};
+use crate::token;
 
 /// Where telemetry is taken over the network, to be written to the topics of `sources`.
 #[derive(Clone, Debug, Deserialize)]
@@ -112,20 +113,7 @@ impl ReceiversConfig {
 
     /// For the receivers, with the token of the file.
     pub fn settings(&self) -> anyhow::Result<Settings> {
-        let token = match &self.token_file {
-            None => None,
-            Some(path) => {
-                let shown = path.display();
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| anyhow::anyhow!("receivers.token_file: cannot read {shown}: {error}"))?;
-                let token = Token::new(&text);
-                anyhow::ensure!(
-                    token.is_some(),
-                    "receivers.token_file: {shown} is empty; write a token into it"
-                );
-                token
-            }
-        };
+        let token = token::read("receivers.token_file", self.token_file.as_deref())?;
         Ok(Settings {
             grpc: self.grpc,
             http: self.http,

@@ -10,6 +10,7 @@ use proto::foreshock::v1::anomaly_service_server::AnomalyServiceServer;
 use proto::foreshock::v1::incident_service_server::IncidentServiceServer;
 use proto::foreshock::v1::remark_service_server::RemarkServiceServer;
 use proto::foreshock::v1::silence_service_server::SilenceServiceServer;
+use receivers::Token;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -23,6 +24,7 @@ use super::silences::Silencing;
 use super::writing::Writing;
 use crate::config::{GrpcConfig, HttpConfig};
 use crate::controls::Controls;
+use crate::token;
 use crate::view::View;
 
 /// The services while they run; dropping it stops them.
@@ -57,15 +59,7 @@ pub fn start(
         .enable_all()
         .build()
         .context("cannot start the threads of the services")?;
-    let token = grpc.token_file.as_deref().map(|path| {
-        let text = std::fs::read_to_string(path);
-        text.with_context(|| format!("grpc.token_file: cannot read {}", path.display()))
-    });
-    let token = token.transpose()?.map(|text| format!("Bearer {}", text.trim()));
-    anyhow::ensure!(
-        token.as_deref() != Some("Bearer "),
-        "grpc.token_file: the file is empty; write a token into it"
-    );
+    let token = token::read("grpc.token_file", grpc.token_file.as_deref())?;
     let may_write = token.is_some() || grpc.listen.ip().is_loopback();
     let bind = |key: &str, address: SocketAddr| {
         let listener = runtime.block_on(TcpListener::bind(address));
@@ -150,9 +144,6 @@ async fn report_health(
     }
 }
 
-/// Compares in a time that does not tell how much of the token was right.
-fn holds(request: &Request<()>, token: &str) -> bool {
-    let Some(given) = request.metadata().get("authorization") else { return false };
-    let (given, token) = (given.as_bytes(), token.as_bytes());
-    given.len() == token.len() && given.iter().zip(token).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+fn holds(request: &Request<()>, token: &Token) -> bool {
+    request.metadata().get("authorization").is_some_and(|given| token.is_held_by(given.as_bytes()))
 }
