@@ -78,7 +78,7 @@ impl Engine {
             let tasks = match stage {
                 Stage::Traces => trace_tasks(&router, &ingests),
                 Stage::Series => series_tasks(config, &router, &ingests)?,
-                _ => incident_tasks(config, &router, &keyed),
+                _ => incident_tasks(config, &router, &ingests, &keyed),
             };
             workers.push((stage.as_str(), KafkaWorker::start(settings, tasks)?));
         }
@@ -468,12 +468,14 @@ fn series_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow:
     }))
 }
 
-fn incident_tasks(config: &Config, router: &Router, keyed: &[String]) -> TaskFactory {
+fn incident_tasks(config: &Config, router: &Router, ingests: &[String], keyed: &[String]) -> TaskFactory {
     let settings = config.analysis.clone();
     let topics = [(OutputTopic::Samples, Stage::Series), (OutputTopic::Spans, Stage::Traces)];
     let sources =
         topics.map(|(output, stage)| routing::names(config.topic(stage), router.partitions(output)));
-    let sources: Vec<String> = sources.into_iter().flatten().chain(keyed.iter().cloned()).collect();
+    // Where nothing is ingested, nothing comes to the stages behind, nor from them.
+    let between = sources.into_iter().flatten().filter(|_| !ingests.is_empty());
+    let sources: Vec<String> = between.chain(keyed.iter().cloned()).collect();
     Box::new(move |_topic, _partition| Box::new(IncidentTask::new(&settings, &sources)))
 }
 

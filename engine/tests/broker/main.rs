@@ -279,3 +279,34 @@ fn a_restarted_engine_goes_on_where_it_stopped_and_shows_what_it_said() {
     rig.stop();
     assert_eq!(alerts(&rig), before, "what was said once is not said again");
 }
+
+#[test]
+fn series_of_a_keyed_source_are_judged_where_they_are_read() {
+    let mut rig = Rig::new("keyed");
+    let yaml = std::fs::read_to_string(rig.configuration()).expect("written before");
+    let metrics = format!("topic: {}, signal: metrics, ", rig.topic("metrics"));
+    let yaml = yaml.replacen(&metrics, &format!("{metrics}keyed: entity, "), 1);
+    assert!(yaml.contains("keyed"));
+    std::fs::write(rig.configuration(), yaml).expect("the folder is writable");
+    rig.create_sources();
+    rig.start();
+    rig.produce(&fixture(rig.folder.path()));
+    let alerts = |rig: &Rig| kcat(&["-C", "-e", "-o", "beginning", "-t", &rig.topic("alerts")], None);
+    wait_until("an alert", || alerts(&rig).lines().count() > 0);
+    let metrics = http_get(rig.http, "/metrics").expect("metrics");
+    for line in ["foreshock_series{worker=\"keyed\"} 3", "foreshock_series{worker=\"series\"} 0"] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    let corrupt = b"\xff\xfe this is not protobuf";
+    kcat(&["-P", "-t", &rig.topic("metrics")], Some(corrupt));
+    wait_until("a dead letter", || {
+        !kcat(&["-C", "-e", "-o", "beginning", "-t", &rig.topic("dead-letter")], None).is_empty()
+    });
+    rig.stop();
+    let before = alerts(&rig);
+    rig.start();
+    let metrics = http_get(rig.http, "/metrics").expect("metrics");
+    assert!(metrics.contains("foreshock_state_restored_total{worker=\"keyed\"} 1"), "{metrics}");
+    rig.stop();
+    assert_eq!(alerts(&rig), before, "what was said once is not said again");
+}

@@ -406,11 +406,13 @@ pub(crate) fn say(router: &Router, findings: Findings, out: &mut Vec<Output>) {
 impl PartitionTask for SeriesTask {
     fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>) {
         let mut findings = Vec::new();
+        let mut says_idle = false;
         match wire::read(record) {
             Ok(Incoming::Telemetry(telemetry)) => self.stage.on_telemetry(&telemetry, &mut findings),
             Ok(Incoming::Calls(calls)) => calls.iter().for_each(|call| self.stage.on_call(call)),
             Ok(Incoming::Watermark(watermark)) => {
                 self.on_watermark(&watermark, record.timestamp_ms, &mut findings, out);
+                says_idle = watermark.watermark_ms.is_none();
             }
             Ok(Incoming::Findings(_)) => {
                 let reason = "this kind of record does not belong here";
@@ -422,8 +424,10 @@ impl PartitionTask for SeriesTask {
         let reached_ms = self.watermarks.current_ms().min(self.call_watermarks.current_ms());
         let is_news = reached_ms > self.told_ms;
         self.told_ms = self.told_ms.max(reached_ms);
-        let watermark =
-            is_news.then(|| SourceWatermark { source: self.name.clone(), watermark_ms: reached_ms });
+        // Nobody has to wait for a partition that nothing has ever come to.
+        let is_blank = says_idle && self.watermarks.is_blank() && self.call_watermarks.is_blank();
+        let watermark = (is_news || is_blank)
+            .then(|| SourceWatermark { source: self.name.clone(), watermark_ms: reached_ms });
         self.say(findings, None, watermark, out);
     }
 

@@ -39,7 +39,11 @@ impl TraceTask {
             wire::findings(&self.router, Findings { findings, known_ms, watermark: None }, out);
         }
         wire::calls(&self.router, self.collector.take_edge_calls(), out);
-        let watermark = SourceWatermark { source: self.name.clone(), watermark_ms: Some(watermark_ms) };
+        self.tell(Some(watermark_ms), out);
+    }
+
+    fn tell(&self, watermark_ms: Option<i64>, out: &mut Vec<Output>) {
+        let watermark = SourceWatermark { source: self.name.clone(), watermark_ms };
         wire::broadcast(OutputTopic::Samples, &self.router, &watermark, out);
         let told = Findings { findings: Vec::new(), known_ms: None, watermark: Some(watermark) };
         wire::findings(&self.router, told, out);
@@ -59,6 +63,8 @@ impl PartitionTask for TraceTask {
                 let before_ms = self.watermarks.current_ms();
                 if let Some(watermark_ms) = self.watermarks.observe(&watermark, record.timestamp_ms) {
                     self.advance(before_ms, watermark_ms, out);
+                } else if watermark.watermark_ms.is_none() && self.watermarks.is_blank() {
+                    self.tell(None, out);
                 }
             }
             Ok(_) => {

@@ -159,6 +159,11 @@ impl SourceWatermarks {
         self.current_ms
     }
 
+    /// Whether all sources are idle and none has ever told a time, so that there is nothing from them to wait for.
+    pub fn is_blank(&self) -> bool {
+        !self.sources.is_empty() && self.sources.values().all(|source| source.told == Told::Idle(None))
+    }
+
     /// Takes note of what a source tells in a record that was written at `written_ms`; returns the watermark of all if it moved.
     pub fn observe(&mut self, watermark: &SourceWatermark, written_ms: Option<i64>) -> Option<i64> {
         if let (Some(written_ms), Some(ms)) = (written_ms, watermark.watermark_ms)
@@ -321,6 +326,19 @@ mod tests {
         assert_eq!(at("a", None, now_ms + 31_000), Some(70));
         let live_ms = now_ms + 30_000;
         assert_eq!(at("b", Some(live_ms), live_ms), Some(live_ms), "what is new is not held up");
+    }
+
+    #[test]
+    fn who_has_never_told_a_time_is_blank_once_idle() {
+        let mut all = SourceWatermarks::expecting(&["a", "b"].map(str::to_owned));
+        assert!(!all.is_blank() && !SourceWatermarks::default().is_blank());
+        observe(&mut all, "a", None);
+        assert!(!all.is_blank(), "b may have rows");
+        observe(&mut all, "b", None);
+        assert!(all.is_blank());
+        observe(&mut all, "b", Some(10));
+        observe(&mut all, "b", None);
+        assert!(!all.is_blank(), "there is a time");
     }
 
     #[test]
