@@ -5,6 +5,7 @@ use crate::ingest::IngestTask;
 use crate::routing::Partitions;
 use crate::series::SeriesTask;
 use crate::settings::DetectorSettings;
+use crate::trace::TraceTask;
 use crate::wire::{self, Incoming};
 
 const STEP_MS: i64 = 10_000;
@@ -57,6 +58,15 @@ fn give(task: &mut dyn PartitionTask, round: i64) -> Vec<Output> {
     out
 }
 
+/// Gives those of `outputs` that lie on `topic` on to a task.
+fn give_on(task: &mut dyn PartitionTask, topic: OutputTopic, outputs: &[Output], out: &mut Vec<Output>) {
+    for output in outputs.iter().filter(|output| output.topic == topic) {
+        let headers: Vec<(&str, &[u8])> =
+            output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        task.on_record(record(0, &output.payload, &headers), out);
+    }
+}
+
 fn read(output: &Output) -> Incoming {
     let headers: Vec<(&str, &[u8])> =
         output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
@@ -83,11 +93,7 @@ fn the_same_is_found_as_on_the_way_over_samples() {
     let mut keyed = task();
     let (mut over_samples, mut at_once) = (Vec::new(), Vec::new());
     for round in 0..210 {
-        for output in give(&mut ingest, round).iter().filter(|output| output.topic == OutputTopic::Samples) {
-            let headers: Vec<(&str, &[u8])> =
-                output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-            series.on_record(record(round, &output.payload, &headers), &mut over_samples);
-        }
+        give_on(&mut series, OutputTopic::Samples, &give(&mut ingest, round), &mut over_samples);
         at_once.extend(give(&mut keyed, round));
     }
     let (found, told_ms) = findings(&at_once);
@@ -124,4 +130,40 @@ fn a_partition_at_its_end_says_so_and_is_no_other_for_it() {
         assert_eq!(give(&mut idle, round), give(&mut whole, round));
         assert_eq!(idle.snapshot(), whole.snapshot());
     }
+}
+
+#[test]
+fn stages_that_nothing_has_ever_come_to_say_that_they_are_idle() {
+    let router = Router::new("acme", Partitions::ONE);
+    let ingests = ["m/0".to_owned()];
+    let mut ingest =
+        IngestTask::new(Some("m/0"), Box::new(Rounds), router.clone(), &AnalysisSettings::default());
+    let mut traces = TraceTask::new("spans/0", router.clone(), &ingests);
+    let mut series = SeriesTask::new("samples/0", router, &ingests, "spans", stage());
+    let mut told = |ingested: Vec<Output>| {
+        let (mut from_traces, mut from_series) = (Vec::new(), Vec::new());
+        give_on(&mut traces, OutputTopic::Spans, &ingested, &mut from_traces);
+        give_on(&mut series, OutputTopic::Samples, &ingested, &mut from_series);
+        let before = from_series.len();
+        give_on(&mut series, OutputTopic::Samples, &from_traces, &mut from_series);
+        let said = |outputs: &[Output]| -> Vec<(String, Option<i64>)> {
+            let findings = outputs.iter().filter(|output| output.topic == OutputTopic::Findings);
+            let watermark = |output: &Output| match read(output) {
+                Incoming::Findings(findings) => findings.watermark.map(|w| (w.source, w.watermark_ms)),
+                _ => None,
+            };
+            findings.filter_map(watermark).collect()
+        };
+        (said(&from_traces), said(&from_series[..before]), said(&from_series[before..]))
+    };
+    let mut idle = Vec::new();
+    ingest.on_idle(&mut idle);
+    let none = |source: &str| vec![(source.to_owned(), None)];
+    // The series may still get calls until the traces have said so.
+    assert_eq!(told(idle.clone()), (none("spans/0"), Vec::new(), none("samples/0")));
+    let (of_traces, _, of_series) = told(give(&mut ingest, 7));
+    let reached = Some(START_MS + 7 * STEP_MS - 10_000);
+    assert_eq!(of_traces, [("spans/0".to_owned(), reached)]);
+    assert_eq!(of_series, [("samples/0".to_owned(), reached)]);
+    assert_eq!(told(idle), (Vec::new(), Vec::new(), Vec::new()), "there is a time now");
 }
