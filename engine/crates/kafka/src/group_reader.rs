@@ -3,7 +3,6 @@
 //! Partitions are read from their beginning and not from what was committed, so that who reads can find out first what it had done before.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::Error;
 use crate::client::{LogContext, log, warn_of_consumer};
 use crate::error::Doing;
 use crate::kafka_worker::{headers_of, record_of};
+use crate::offsets;
 use crate::settings::{ConnectionSettings, Side, keep_known, setting_error};
 
 /// How long brokers may take to answer a question about offsets.
@@ -175,17 +175,12 @@ impl GroupReader {
     }
 
     fn assign(&mut self, partitions: &[i32]) -> Result<(), Error> {
-        let asking = "could not read the committed offsets";
-        let committed = self.consumer.committed_offsets(self.listed(partitions), ANSWER_TIMEOUT);
-        let committed = committed.map_err(Error::kafka(asking))?;
+        let committed = offsets::committed(&self.consumer, self.listed(partitions), ANSWER_TIMEOUT)
+            .map_err(Error::kafka("could not read the committed offsets"))?;
         let mut positions = BTreeMap::new();
         for element in committed.elements() {
-            element.error().map_err(Error::kafka(asking))?;
-            // rdkafka panics at metadata that is not text, which another program may have committed.
-            let metadata =
-                catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).unwrap_or_default();
             if let Offset::Offset(offset) = element.offset() {
-                positions.insert(element.partition(), (offset, metadata));
+                positions.insert(element.partition(), (offset, offsets::metadata_of(&element)));
             }
         }
         drop(committed);

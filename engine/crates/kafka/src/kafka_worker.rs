@@ -26,6 +26,7 @@ use crate::align::{Aligner, Flow};
 use crate::client::{LogContext, log, warn_of_consumer};
 use crate::error::Doing;
 use crate::lag::Ends;
+use crate::offsets;
 use crate::settings::{WorkerSettings, setting_error};
 use crate::transaction::TransactionalProducer;
 use crate::{Action, Error};
@@ -289,10 +290,7 @@ impl Source for KafkaSource {
     fn committed(&mut self, keys: &[TopicPartition]) -> Result<Vec<Committed>, Error> {
         self.check_partitions()?;
         let list = self.persist(UNREADABLE_OFFSETS, |consumer| {
-            let list = consumer.committed_offsets(listed(keys), OFFSETS_TIMEOUT)?;
-            // One partition that could not be answered for must not pass for one that nothing was committed for.
-            list.elements().iter().try_for_each(|element| element.error())?;
-            Ok(list)
+            offsets::committed(consumer, listed(keys), OFFSETS_TIMEOUT)
         })?;
         let committed = |(topic, number): &TopicPartition| {
             let Some(element) = list.find_partition(topic, *number) else {
@@ -302,9 +300,7 @@ impl Source for KafkaSource {
                 Offset::Offset(offset) => Some(offset),
                 _ => None,
             };
-            // rdkafka panics at metadata that is not text, which another program may have committed.
-            let metadata = catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()));
-            Committed { offset, metadata: metadata.unwrap_or_default() }
+            Committed { offset, metadata: offsets::metadata_of(&element) }
         };
         Ok(keys.iter().map(committed).collect())
     }
@@ -323,9 +319,7 @@ impl Source for KafkaSource {
         let found = self.persist("could not ask for the offset of a time", |consumer| {
             let mut asked = TopicPartitionList::new();
             asked.add_partition_offset(topic, *number, Offset::Offset(time_ms))?;
-            let found = consumer.offsets_for_times(asked, OFFSETS_TIMEOUT)?;
-            found.elements().iter().try_for_each(|element| element.error())?;
-            Ok(found)
+            offsets::at_times(consumer, asked, OFFSETS_TIMEOUT)
         })?;
         let offset = found.elements().first().and_then(|element| element.offset().to_raw());
         Ok(offset.filter(|offset| *offset >= 0))

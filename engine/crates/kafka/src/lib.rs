@@ -21,6 +21,7 @@ mod group_reader;
 mod kafka_worker;
 mod lag;
 mod mock;
+mod offsets;
 mod reader;
 mod scan;
 mod settings;

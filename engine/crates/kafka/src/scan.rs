@@ -15,7 +15,7 @@ use crate::client::{LogContext, lone_consumer, reading_config, unreachable, warn
 use crate::error::Doing;
 use crate::kafka_worker::{headers_of, record_of};
 use crate::settings::ConnectionSettings;
-use crate::topics;
+use crate::{offsets, topics};
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -93,7 +93,7 @@ impl TopicScan {
                 .add_partition_offset(&self.topic, partition, Offset::Offset(time_ms.max(0)))
                 .map_err(Error::kafka(failed))?;
         }
-        let found = self.consumer.offsets_for_times(asked, self.timeout).map_err(Error::kafka(failed))?;
+        let found = offsets::at_times(&self.consumer, asked, self.timeout).map_err(Error::kafka(failed))?;
         let found = found.elements();
         let begin = |(partition, extent): (i32, &PartitionExtent)| {
             let element = found.iter().find(|element| element.partition() == partition);
