@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Label that holds the metric's name.
 pub const NAME: &str = "__name__";
@@ -12,9 +12,16 @@ pub const NAME: &str = "__name__";
 pub const SERVICE: &str = "service.name";
 
 /// The labels of one series, sorted by key, without duplicates (of two equal keys the last one wins).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "BTreeMap<String, String>", from = "BTreeMap<String, String>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(from = "BTreeMap<String, String>")]
 pub struct Labels(Vec<(String, String)>);
+
+/// As a map. Without one in between: a snapshot holds the labels of every series.
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
 
 impl Labels {
     /// Sorts and deduplicates the pairs.

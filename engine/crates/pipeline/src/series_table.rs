@@ -152,4 +152,13 @@ mod tests {
         assert_eq!(table.get(1).map(|series| series.labels.name()), Some("c"));
         assert_eq!(table.len(), 2);
     }
+
+    #[test]
+    fn labels_lie_in_a_state_as_the_map_that_is_read_from_it() {
+        for labels in [Labels::default(), Labels::of("cart", "b").with("z", "=,\\").with("a", "")] {
+            let map = std::collections::BTreeMap::from(labels.clone());
+            assert_eq!(crate::state::encode(&labels), crate::state::encode(&map));
+            assert_eq!(crate::state::decode::<Labels>(&crate::state::encode(&labels)), Ok(labels));
+        }
+    }
 }
