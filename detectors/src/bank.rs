@@ -28,15 +28,9 @@ impl<D: Detector> DetectorBank for Bank<D> {
     fn observe(&mut self, slots: &[Slot], points: &[Point], verdicts: &mut Vec<Option<Verdict>>) {
         assert_eq!(slots.len(), points.len(), "a slot for each point");
         for (slot, point) in slots.iter().zip(points) {
-            let slot = slot.0 as usize;
-            if slot >= self.states.len() {
-                self.states.resize_with(slot + 1, D::State::default);
-            }
-            if let Some(slices) = &mut self.slices {
-                slices.keep(&self.states, slot);
-            }
+            let state = state_of(&mut self.states, &mut self.slices, *slot);
             let finite = point.value.is_finite();
-            verdicts.push(if finite { self.detector.update(&mut self.states[slot], *point) } else { None });
+            verdicts.push(if finite { self.detector.update(state, *point) } else { None });
         }
     }
 
@@ -45,13 +39,23 @@ impl<D: Detector> DetectorBank for Bank<D> {
     }
 
     fn forget(&mut self, slot: Slot) {
-        let slot = slot.0 as usize;
-        if let Some(slices) = &mut self.slices {
-            slices.keep(&self.states, slot);
+        if self.states.len() > slot.0 as usize {
+            *state_of(&mut self.states, &mut self.slices, slot) = D::State::default();
         }
-        if let Some(state) = self.states.get_mut(slot) {
-            *state = D::State::default();
+    }
+
+    fn set_aside(&mut self, slot: Slot) -> Vec<u8> {
+        let state = std::mem::take(state_of(&mut self.states, &mut self.slices, slot));
+        written(written(vec![SNAPSHOT_VERSION], &(D::NAME, 1_usize)), &Some(state))
+    }
+
+    fn take_back(&mut self, slot: Slot, state: &[u8]) -> Result<(), InvalidSnapshot> {
+        let mut states = read(&self.detector, state)?;
+        match (states.pop(), states.is_empty()) {
+            (Some(state), true) => *state_of(&mut self.states, &mut self.slices, slot) = state,
+            _ => return Err(InvalidSnapshot::TooLong),
         }
+        Ok(())
     }
 
     fn begin_snapshot(&mut self) {
@@ -66,35 +70,56 @@ impl<D: Detector> DetectorBank for Bank<D> {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
-        let content = match snapshot {
-            [] => return Err(InvalidSnapshot::Empty),
-            [SNAPSHOT_VERSION, content @ ..] => content,
-            [version, ..] => return Err(InvalidSnapshot::Version(*version)),
-        };
-        // The name first: the states of another detector would only give a riddle of a message.
-        let (found, content) = take_from_bytes::<&str>(content)?;
-        if found != D::NAME {
-            return Err(InvalidSnapshot::OtherDetector { found: found.to_owned(), expected: D::NAME });
-        }
-        let (count, mut content) = take_from_bytes::<usize>(content)?;
-        // The number may be wrong, so it is nothing to allocate by.
-        let mut states = Vec::with_capacity(count.min(content.len()));
-        for slot in 0..count {
-            let (state, rest) = take_from_bytes::<Option<D::State>>(content)?;
-            let state = state.unwrap_or_default();
-            if !self.detector.is_sound(&state) {
-                return Err(InvalidSnapshot::Unsound { detector: D::NAME, slot });
-            }
-            states.push(state);
-            content = rest;
-        }
-        if !content.is_empty() {
-            return Err(InvalidSnapshot::TooLong);
-        }
-        self.states = states;
+        self.states = read(&self.detector, snapshot)?;
         self.slices = None;
         Ok(())
     }
+}
+
+/// The state of a slot, which is about to change.
+fn state_of<'s, S: Clone + Default + Serialize>(
+    states: &'s mut Vec<S>,
+    slices: &mut Option<Slices>,
+    Slot(slot): Slot,
+) -> &'s mut S {
+    let slot = slot as usize;
+    if slot >= states.len() {
+        states.resize_with(slot + 1, S::default);
+    }
+    if let Some(slices) = slices {
+        slices.keep(states, slot);
+    }
+    &mut states[slot]
+}
+
+/// The states of a snapshot.
+fn read<D: Detector>(detector: &D, snapshot: &[u8]) -> Result<Vec<D::State>, InvalidSnapshot> {
+    let content = match snapshot {
+        [] => return Err(InvalidSnapshot::Empty),
+        [SNAPSHOT_VERSION, content @ ..] => content,
+        [version, ..] => return Err(InvalidSnapshot::Version(*version)),
+    };
+    // The name first: the states of another detector would only give a riddle of a message.
+    let (found, content) = take_from_bytes::<&str>(content)?;
+    if found != D::NAME {
+        return Err(InvalidSnapshot::OtherDetector { found: found.to_owned(), expected: D::NAME });
+    }
+    let (count, mut content) = take_from_bytes::<usize>(content)?;
+    // The number may be wrong, so it is nothing to allocate by.
+    let mut states = Vec::with_capacity(count.min(content.len()));
+    for slot in 0..count {
+        let (state, rest) = take_from_bytes::<Option<D::State>>(content)?;
+        let state = state.unwrap_or_default();
+        if !detector.is_sound(&state) {
+            return Err(InvalidSnapshot::Unsound { detector: D::NAME, slot });
+        }
+        states.push(state);
+        content = rest;
+    }
+    if !content.is_empty() {
+        return Err(InvalidSnapshot::TooLong);
+    }
+    Ok(states)
 }
 
 /// `bytes` with `value` behind them.

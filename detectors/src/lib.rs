@@ -110,6 +110,15 @@ pub trait DetectorBank: Send {
     /// The series of the slot is gone; the next point in it belongs to another.
     fn forget(&mut self, slot: Slot);
 
+    /// As [`forget`](Self::forget), but gives the state as [`take_back`](Self::take_back) reads it.
+    fn set_aside(&mut self, slot: Slot) -> Vec<u8>;
+
+    /// Goes on with a state that was set aside, in whatever slot the series has now.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore); the state of the slot is unchanged then.
+    fn take_back(&mut self, slot: Slot, state: &[u8]) -> Result<(), InvalidSnapshot>;
+
     /// Begins to write down all states as they are now, with the name of the detector. Parameters are not part of it.
     fn begin_snapshot(&mut self);
 

@@ -275,6 +275,17 @@ impl Status for Running {
         of_workers("foreshock_series_bytes", "Memory that is set aside for series", &|v| {
             MetricValue::Gauge(v.series_bytes as f64)
         });
+        of_workers("foreshock_series_aside", "Idle series on disk, for want of memory", &|v| {
+            MetricValue::Gauge(v.series_aside as f64)
+        });
+        of_workers("foreshock_series_aside_bytes", "What idle series take on disk", &|v| {
+            MetricValue::Gauge(v.series_aside_bytes as f64)
+        });
+        of_workers(
+            "foreshock_series_forgotten",
+            "States of idle series that were forgotten beyond series_disk, or because the disk failed",
+            &|v| MetricValue::Gauge(v.series_forgotten as f64),
+        );
         of_workers("foreshock_series_refused", "Points of series beyond series_max or series_memory", &|v| {
             MetricValue::Gauge(v.series_refused as f64)
         });

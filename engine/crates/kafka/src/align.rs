@@ -71,10 +71,15 @@ impl<M> Aligner<M> {
         former.filter(|queue| queue.is_paused).map(|_| Flow::Resume(key.clone()))
     }
 
-    /// Whether a record of that time may be taken at once, without being held.
-    pub(crate) fn passes(&self, timestamp_ms: Option<i64>, now_ms: i64) -> bool {
-        let is_old = timestamp_ms.is_some_and(|ms| is_old(ms, now_ms));
-        self.queues.len() <= 1 || (!is_old && self.queues.values().all(|queue| queue.held.is_empty()))
+    /// Whether a record of that time may be taken at once, without being held. `may_read` as in [`next`](Self::next).
+    pub(crate) fn passes(
+        &self,
+        timestamp_ms: Option<i64>,
+        now_ms: i64,
+        may_read: impl FnOnce(i64) -> bool,
+    ) -> bool {
+        let waits_for_others = |ms| is_old(ms, now_ms) && (self.queues.len() > 1 || !may_read(ms));
+        self.queues.values().all(|queue| queue.held.is_empty()) && !timestamp_ms.is_some_and(waits_for_others)
     }
 
     /// Holds a record. One of a partition that is not assigned is dropped: its next owner reads it.
@@ -104,11 +109,13 @@ impl<M> Aligner<M> {
     }
 
     /// The next record, if it need not wait. `had` tells whether a partition had the record of an offset when its end was seen the
-    /// last time but one, `is_at_end` of a partition without a held record whether it had none when its end was seen last.
+    /// last time but one, `is_at_end` of a partition without a held record whether it had none when its end was seen last, `may_read`
+    /// whether a record of a time is not too far ahead of what other workers read.
     pub(crate) fn next(
         &mut self,
         now: Duration,
         now_ms: i64,
+        may_read: impl FnOnce(i64) -> bool,
         had: impl Fn(&TopicPartition, i64) -> bool,
         is_at_end: impl Fn(&TopicPartition) -> bool,
     ) -> Option<(M, Option<Flow>)> {
@@ -130,6 +137,9 @@ impl<M> Aligner<M> {
             self.queues.values_mut().for_each(|queue| queue.is_absent = queue.held.is_empty());
         }
         self.waits_since = None;
+        if is_old(timestamp_ms, now_ms) && !may_read(timestamp_ms) {
+            return None;
+        }
         let queue = self.queues.get_mut(&key)?;
         let held = queue.held.pop_front()?;
         queue.bytes -= held.bytes;
@@ -164,11 +174,13 @@ mod tests {
             aligner.hold(&a, time_ms, time_ms, 1, time_ms);
         }
         let next = |aligner: &mut Aligner<i64>, at_end: bool| {
-            aligner.next(Duration::ZERO, NOW_MS, |_, _| true, |_| at_end).map(|(time_ms, _)| time_ms)
+            aligner
+                .next(Duration::ZERO, NOW_MS, |_| true, |_, _| true, |_| at_end)
+                .map(|(time_ms, _)| time_ms)
         };
         assert_eq!(next(&mut aligner, false), None, "b may have older ones");
         assert!(
-            aligner.next(Duration::ZERO, NOW_MS, |_, _| false, |_| true).is_none(),
+            aligner.next(Duration::ZERO, NOW_MS, |_| true, |_, _| false, |_| true).is_none(),
             "b may have got some since it was seen at its end, as a did"
         );
         for time_ms in [2, 4] {
@@ -185,11 +197,11 @@ mod tests {
         aligner.begin(&key("a"));
         aligner.begin(&key("leaderless"));
         aligner.hold(&key("a"), 0, 1, 1, ());
-        assert!(aligner.next(Duration::ZERO, NOW_MS, |_, _| true, |_| false).is_none());
+        assert!(aligner.next(Duration::ZERO, NOW_MS, |_| true, |_, _| true, |_| false).is_none());
         aligner.hold(&key("a"), 1, 2, 1, ());
-        assert!(aligner.next(PATIENCE, NOW_MS, |_, _| true, |_| false).is_some());
+        assert!(aligner.next(PATIENCE, NOW_MS, |_| true, |_, _| true, |_| false).is_some());
         assert!(
-            aligner.next(PATIENCE, NOW_MS, |_, _| true, |_| false).is_some(),
+            aligner.next(PATIENCE, NOW_MS, |_| true, |_, _| true, |_| false).is_some(),
             "and not for each record anew"
         );
     }
@@ -197,13 +209,22 @@ mod tests {
     #[test]
     fn new_records_are_not_held_up() {
         let mut aligner = Aligner::default();
-        assert!(aligner.passes(Some(1), NOW_MS), "one partition needs no order");
+        assert!(aligner.passes(Some(1), NOW_MS, |_| true), "one partition needs no order");
         aligner.begin(&key("a"));
+        assert!(
+            !aligner.passes(Some(1), NOW_MS, |_| false) && aligner.passes(Some(NOW_MS), NOW_MS, |_| false)
+        );
+        aligner.hold(&key("a"), 0, 1, 1, ());
+        assert!(!aligner.passes(Some(NOW_MS), NOW_MS, |_| true), "not before one that is held");
+        assert!(aligner.next(Duration::ZERO, NOW_MS, |_| false, |_, _| true, |_| true).is_none());
+        assert!(aligner.next(Duration::ZERO, NOW_MS, |_| true, |_, _| true, |_| true).is_some());
         aligner.begin(&key("b"));
-        assert!(aligner.passes(Some(NOW_MS - 1), NOW_MS) && !aligner.passes(Some(1), NOW_MS));
+        assert!(
+            aligner.passes(Some(NOW_MS - 1), NOW_MS, |_| true) && !aligner.passes(Some(1), NOW_MS, |_| true)
+        );
         aligner.hold(&key("a"), 0, NOW_MS - 2, 1, ());
-        assert!(!aligner.passes(Some(NOW_MS - 1), NOW_MS), "not before those that are held");
-        assert!(aligner.next(Duration::ZERO, NOW_MS, |_, _| true, |_| false).is_some());
+        assert!(!aligner.passes(Some(NOW_MS - 1), NOW_MS, |_| true), "not before those that are held");
+        assert!(aligner.next(Duration::ZERO, NOW_MS, |_| true, |_, _| true, |_| false).is_some());
     }
 
     #[test]
@@ -213,7 +234,8 @@ mod tests {
         aligner.begin(&a);
         let paused = (0..=HELD_RECORDS_MAX).filter_map(|_| aligner.hold(&a, 0, 1, 1, ())).collect::<Vec<_>>();
         assert_eq!(paused, [Flow::Pause(a.clone())]);
-        let flows = std::iter::from_fn(|| aligner.next(Duration::ZERO, NOW_MS, |_, _| true, |_| true));
+        let flows =
+            std::iter::from_fn(|| aligner.next(Duration::ZERO, NOW_MS, |_| true, |_, _| true, |_| true));
         let resumed: Vec<Flow> = flows.filter_map(|(_, flow)| flow).collect();
         assert_eq!(resumed, [Flow::Resume(a.clone())]);
         assert_eq!(aligner.hold(&a, 0, 1, HELD_BYTES_MAX + 1, ()), Some(Flow::Pause(a.clone())));

@@ -25,6 +25,7 @@ use worker::{
 use crate::align::{Aligner, Flow};
 use crate::client::{LogContext, log, warn_of_consumer};
 use crate::error::Doing;
+use crate::horizon::Horizon;
 use crate::lag::Ends;
 use crate::offsets;
 use crate::settings::{WorkerSettings, setting_error};
@@ -214,6 +215,7 @@ struct KafkaSource {
     stop: Arc<AtomicBool>,
     began: Instant,
     aligner: Aligner<OwnedMessage>,
+    horizon: Horizon,
     /// The offset behind the last record that was fetched of each partition.
     fetched: BTreeMap<String, BTreeMap<i32, i64>>,
     /// The ends as they were seen last, and before that.
@@ -245,7 +247,11 @@ impl Source for KafkaSource {
             let position = fetched.get(topic).and_then(|numbers| numbers.get(number)).copied();
             ends.lag(topic, *number, position, false) == Some(0)
         };
-        if let Some((message, flow)) = self.aligner.next(self.began.elapsed(), now_ms, had, is_at_end) {
+        let horizon = &mut self.horizon;
+        let may_read = |time_ms| horizon.grants(time_ms, now_ms);
+        if let Some((message, flow)) =
+            self.aligner.next(self.began.elapsed(), now_ms, may_read, had, is_at_end)
+        {
             self.steer(flow);
             return give(&message, take).map(|()| true);
         }
@@ -253,7 +259,8 @@ impl Source for KafkaSource {
             Some(Ok(message)) => {
                 let timestamp_ms = message.timestamp().to_millis();
                 note(&mut self.fetched, message.topic(), message.partition(), message.offset() + 1);
-                if self.aligner.passes(timestamp_ms, now_ms) {
+                let horizon = &mut self.horizon;
+                if self.aligner.passes(timestamp_ms, now_ms, |time_ms| horizon.grants(time_ms, now_ms)) {
                     return give(&message, take).map(|()| true);
                 }
                 let key = (message.topic().to_owned(), message.partition());
@@ -282,6 +289,7 @@ impl Source for KafkaSource {
                 Change::Assign(_) => self.aligner.begin(key),
                 _ => self.aligner.end(key),
             };
+            self.horizon.own(key, matches!(change, Change::Assign(_)));
             self.steer(flow);
         }
         answer(&self.consumer, change, starts);
@@ -413,6 +421,7 @@ fn run_to_end(
     };
     let name = settings.name.clone();
     let source = KafkaSource {
+        horizon: Horizon::new(&settings),
         settings,
         consumer,
         stop: Arc::clone(&shared.stop),

@@ -18,6 +18,7 @@ mod align;
 mod client;
 mod error;
 mod group_reader;
+mod horizon;
 mod kafka_worker;
 mod lag;
 mod mock;

@@ -250,6 +250,16 @@ impl WorkerSettings {
         Ok(config)
     }
 
+    /// Of a consumer that asks for the group's offsets and is no member.
+    pub(crate) fn onlooker_config(&self) -> Result<ClientConfig, Error> {
+        let mut config = self.consumer_config()?;
+        config.remove("group.instance.id");
+        config.remove("statistics.interval.ms");
+        // What others are just committing is not waited for.
+        config.set("isolation.level", "read_uncommitted");
+        Ok(config)
+    }
+
     pub(crate) fn producer_config(&self) -> Result<ClientConfig, Error> {
         let mut config = self.connection.client_config(&self.name)?;
         producer_defaults(&mut config);

@@ -8,6 +8,7 @@ use model::labels::NAME;
 use model::{Anomaly, Labels, Matcher, SeriesId, Severity, StateSection};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::idle::{IdleStates, Part};
 use crate::series_table::{Series, SeriesTable};
 use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::state::{self, InvalidState};
@@ -54,6 +55,9 @@ pub struct Detect {
     reserved_bytes: usize,
     memory_bytes: usize,
     over_limit: u64,
+    idle: IdleStates,
+    /// Their part of a snapshot, until the others are complete.
+    idle_written: Option<StateSection>,
 }
 
 /// What a series takes beside its labels and the states of its detectors: its entries in tables, and those of the stages.
@@ -78,6 +82,8 @@ impl Detect {
             reserved_bytes: 0,
             memory_bytes: settings.series_memory.bytes(),
             over_limit: 0,
+            idle: IdleStates::new(settings),
+            idle_written: None,
         })
     }
 
@@ -93,22 +99,26 @@ impl Detect {
             watch.written = None;
             watch.bank.begin_snapshot();
         }
+        self.idle.begin_snapshot();
+        self.idle_written = None;
         StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) }
     }
 
-    /// Writes on, the states of up to so many series of one detector. Returns the other sections once all are complete.
+    /// Writes on, the states of up to so many series of one detector, or of idle ones. Returns the other sections once all are complete.
     pub fn continue_state(&mut self, series: usize) -> Option<Vec<StateSection>> {
         if let Some(watch) = self.watches.iter_mut().find(|watch| watch.written.is_none()) {
             watch.written = watch.bank.continue_snapshot(series);
+        } else if self.idle_written.is_none() {
+            self.idle_written = self.idle.continue_snapshot(series);
         }
-        if self.watches.iter().any(|watch| watch.written.is_none()) {
+        if self.watches.iter().any(|watch| watch.written.is_none()) || self.idle_written.is_none() {
             return None;
         }
         let section = |watch: &mut Watch| StateSection {
             name: format!("{DETECTOR}{}", watch.name),
             bytes: watch.written.take().unwrap_or_default(),
         };
-        Some(self.watches.iter_mut().map(section).collect())
+        Some(self.watches.iter_mut().map(section).chain(self.idle_written.take()).collect())
     }
 
     /// Takes up a state. A detector that is not in it begins anew, and so does one whose part of it cannot be read; these are
@@ -126,6 +136,7 @@ impl Detect {
                 begun_anew.extend(restored.err().map(|error| InvalidState::new(&name, error)));
             }
         }
+        self.idle.restore(sections)?;
         (self.reserved, self.reserved_bytes) = (Vec::new(), 0);
         for slot in 0..self.series.slots() {
             self.admit(slot);
@@ -164,6 +175,7 @@ impl Detect {
         };
         if self.series.len() > known {
             self.admit(slot);
+            self.take_back(id, slot);
         }
         self.gathered.push(Gathered { slot, time_ms, value });
         self.gathered.len() >= GATHERED_MAX
@@ -228,17 +240,89 @@ impl Detect {
         self.gathered.clear();
     }
 
-    /// Forgets series without a point since `time_ms`. `each` is called for every one of them.
-    pub fn forget_idle_since(&mut self, time_ms: i64, mut each: impl FnMut(SeriesId)) {
-        for (slot, id) in self.series.evict_idle_since(time_ms) {
-            each(id);
+    /// Forgets series without a point since `time_ms`.
+    pub fn forget_idle_since(&mut self, time_ms: i64) {
+        let idle: Vec<u32> = self.series.idle_since(time_ms).map(|(slot, _)| slot).collect();
+        for slot in &idle {
+            self.watches.iter_mut().for_each(|watch| watch.bank.forget(Slot(*slot)));
+        }
+        self.remove(&idle);
+        self.idle.forget_idle_since(time_ms);
+    }
+
+    /// Whether the series has its place.
+    pub fn has(&self, id: SeriesId) -> bool {
+        self.series.contains(id)
+    }
+
+    /// Whether something is remembered of the series, be it on disk.
+    pub fn knows(&self, id: SeriesId) -> bool {
+        self.has(id) || self.idle.contains((Part::Detectors, id))
+    }
+
+    /// Sets series without a point since `time_ms` aside on disk, those that have been idle for the longest first, until there is
+    /// some room again. Returns whether there is.
+    pub fn set_aside_idle_since(&mut self, time_ms: i64) -> bool {
+        assert!(self.gathered.is_empty(), "flushed before");
+        let mut idle: Vec<(i64, u32)> =
+            self.series.idle_since(time_ms).map(|(slot, series)| (series.last_ms, slot)).collect();
+        idle.sort_unstable();
+        let (bytes_aim, series_aim) = (roomy(self.memory_bytes), roomy(self.series.limit()));
+        let (mut bytes, mut series) = (self.reserved_bytes, self.series.len());
+        let mut slots = Vec::new();
+        for (last_ms, slot) in idle {
+            if bytes <= bytes_aim && series <= series_aim {
+                break;
+            }
+            let Some(id) = self.series.get(slot).map(|series| series.id) else { continue };
+            bytes -= self.reserved[slot as usize] as usize;
+            series -= 1;
+            let mut states = Vec::new();
+            for watch in self.watches.iter_mut().filter(|watch| watch.watched[slot as usize]) {
+                states.push((watch.name.as_str(), watch.bank.set_aside(Slot(slot))));
+            }
+            self.idle.put((Part::Detectors, id), last_ms, &state::encode(&states));
+            slots.push(slot);
+        }
+        slots.sort_unstable();
+        self.remove(&slots);
+        bytes <= bytes_aim && series <= series_aim
+    }
+
+    fn remove(&mut self, slots: &[u32]) {
+        for &slot in slots {
             let bytes = std::mem::take(&mut self.reserved[slot as usize]) as usize;
             self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
-            for watch in &mut self.watches {
-                watch.bank.forget(Slot(slot));
+        }
+        self.series.remove(slots);
+    }
+
+    /// Goes on with what was set aside of a series that has just got a slot. What today's detectors cannot read begins anew.
+    fn take_back(&mut self, id: SeriesId, slot: u32) {
+        let Some(bytes) = self.idle.take((Part::Detectors, id)) else { return };
+        let Ok(states) = state::decode::<Vec<(String, Vec<u8>)>>(&bytes) else { return };
+        for (name, state) in states {
+            let watch = self.watches.iter_mut().find(|watch| watch.name == name);
+            if let Some(watch) = watch.filter(|watch| watch.watched[slot as usize]) {
+                // An error leaves the state as it begins.
+                let _ = watch.bank.take_back(Slot(slot), &state);
             }
         }
     }
+
+    /// What is remembered of idle series on disk.
+    pub(crate) fn idle(&self) -> &IdleStates {
+        &self.idle
+    }
+
+    pub(crate) fn idle_mut(&mut self) -> &mut IdleStates {
+        &mut self.idle
+    }
+}
+
+/// Where setting aside ends, so that it is not for every single series.
+fn roomy(limit: usize) -> usize {
+    limit - limit / 16
 }
 
 fn watch(settings: &DetectorSettings) -> Result<Watch, InvalidDetector> {
@@ -346,14 +430,14 @@ mod tests {
         assert!(detect.reserved_bytes() <= (1 << 20) + (16 << 10));
         let mut restored = new();
         let mut state = vec![detect.begin_state()];
-        state.extend(detect.continue_state(usize::MAX).unwrap());
+        state.extend(std::iter::repeat_with(|| detect.continue_state(usize::MAX)).flatten().next().unwrap());
         restored.restore(&state).unwrap();
         assert_eq!(restored.reserved_bytes(), detect.reserved_bytes());
-        detect.forget_idle_since(10_000, |_| {});
+        detect.forget_idle_since(10_000);
         assert!(!detect.is_full());
         gather(&mut detect, 999, 999_000);
         assert_eq!(detect.series(), known - 10 + 1);
-        detect.forget_idle_since(i64::MAX, |_| {});
+        detect.forget_idle_since(i64::MAX);
         assert_eq!(detect.reserved_bytes(), 0);
     }
 

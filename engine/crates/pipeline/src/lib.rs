@@ -8,6 +8,7 @@ pub mod analysis;
 pub mod derive;
 pub mod detect;
 pub mod events;
+mod idle;
 pub mod in_process;
 pub mod incident;
 pub mod ingest;

@@ -17,6 +17,7 @@ use crate::derive::step::{AHEAD_MS, StepLimits, StepValue};
 use crate::derive::{CounterState, HistogramState, StepAggregates};
 use crate::detect::{Detect, InvalidDetector, metric_of};
 use crate::events;
+use crate::idle::Part;
 use crate::incident::Conclusion;
 use crate::ingest::end_ms;
 use crate::log_templates::LogTemplates;
@@ -38,8 +39,8 @@ const EVIDENCE_SERIES_MAX: u32 = 20_000;
 /// Services that are remembered as known, at the most.
 const SERVICES_MAX: usize = 100_000;
 
-/// While there is no room for further series, those without a point for so long are forgotten.
-const FULL_IDLE_MS: i64 = 3_600_000;
+/// While there is no room for further series, those without a point for so long may be set aside.
+const ASIDE_MS: i64 = 600_000;
 
 /// That a service has logs is told again after so long.
 const SERVICES_AGAIN_MS: i64 = 3_600_000;
@@ -94,6 +95,9 @@ impl SeriesStage {
             watermark_ms: None,
             series: self.detect.series() as u64,
             series_bytes: self.detect.reserved_bytes() as u64,
+            series_aside: self.detect.idle().series(),
+            series_aside_bytes: self.detect.idle().bytes(),
+            series_forgotten: self.detect.idle().forgotten(),
             series_refused: self.detect.over_limit() + self.raw_over_limit,
             keys_refused: self.steps.over_limit() + self.calls.over_limit(),
             late_rows: self.steps.late() + self.calls.late(),
@@ -119,12 +123,12 @@ impl SeriesStage {
         let value = match row.kind {
             MetricKind::Gauge => Some(row.value),
             MetricKind::Counter => {
-                match self.raw(id, row.time_ms, || Raw::Counter(CounterState::default())) {
+                match self.raw(id, row.time_ms, || Raw::Counter(CounterState::default()), out) {
                     Some(Raw::Counter(state)) => state.rate(row.time_ms, row.start_ms, row.value),
                     _ => None,
                 }
             }
-            MetricKind::Delta => match self.raw(id, row.time_ms, || Raw::Delta { last_ms: None }) {
+            MetricKind::Delta => match self.raw(id, row.time_ms, || Raw::Delta { last_ms: None }, out) {
                 Some(Raw::Delta { last_ms }) if last_ms.is_none_or(|last_ms| row.time_ms > last_ms) => {
                     let before_ms = last_ms.replace(row.time_ms);
                     delta_rate(row.time_ms, row.start_ms, before_ms, row.value)
@@ -148,7 +152,7 @@ impl SeriesStage {
             bounds: row.bounds,
             counts: row.counts,
         };
-        let interval = match self.raw(id, row.time_ms, || Raw::Histogram(Box::default())) {
+        let interval = match self.raw(id, row.time_ms, || Raw::Histogram(Box::default()), out) {
             Some(Raw::Histogram(state)) => state.observe(point),
             _ => None,
         };
@@ -201,21 +205,38 @@ impl SeriesStage {
         let mut closed = std::mem::take(&mut self.closed);
         self.steps.close(watermark_ms, &mut closed);
         self.judge(closed, out);
-        let mut series_idle_ms = self.settings.series_idle.ms();
-        if self.detect.is_full() {
-            series_idle_ms = series_idle_ms.min(FULL_IDLE_MS);
-        }
-        let idle_ms = watermark_ms.saturating_sub(series_idle_ms);
-        let suspects = &mut self.suspects;
-        self.detect.forget_idle_since(idle_ms, |id| {
-            suspects.remove(&id);
-        });
+        let idle_ms = watermark_ms.saturating_sub(self.settings.series_idle.ms());
+        self.detect.forget_idle_since(idle_ms);
+        self.detect.idle_mut().advance(watermark_ms);
+        self.suspects.retain(|id| self.detect.knows(*id));
         // Told again now and then, for an incident stage that has lost its state.
         if self.services_ms.is_none_or(|told_ms| watermark_ms.saturating_sub(told_ms) >= SERVICES_AGAIN_MS) {
             self.services_ms = Some(watermark_ms);
             self.services.clear();
         }
         self.raw.retain(|_, (_, last_ms)| *last_ms >= idle_ms);
+    }
+
+    fn is_full(&self) -> bool {
+        self.detect.is_full() || self.raw.len() >= self.settings.series_max
+    }
+
+    /// Sets idle series aside for one that has no place, if there are any.
+    fn make_room(&mut self, out: &mut Vec<Finding>) {
+        let Some(time_ms) = self.detect.idle().time_to_try_at() else { return };
+        let time_ms = time_ms.saturating_sub(ASIDE_MS);
+        // A late point may be of one of them.
+        self.flush(out);
+        let has_room = self.detect.set_aside_idle_since(time_ms);
+        let mut idle: Vec<(SeriesId, (Raw, i64))> =
+            self.raw.extract_if(|_, (_, last_ms)| *last_ms < time_ms).collect();
+        idle.sort_unstable_by_key(|(id, _)| *id);
+        for (id, (raw, last_ms)) in idle {
+            self.detect.idle_mut().put((Part::Raw, id), last_ms, &state::encode(&raw));
+        }
+        if !has_room {
+            self.detect.idle_mut().exhausted();
+        }
     }
 
     fn judge(&mut self, mut closed: Vec<StepValue>, out: &mut Vec<Finding>) {
@@ -227,13 +248,25 @@ impl SeriesStage {
     }
 
     /// The state of a series that is not yet a plain value; `None` at the limit.
-    fn raw(&mut self, id: SeriesId, time_ms: i64, new: impl FnOnce() -> Raw) -> Option<&mut Raw> {
-        let is_full = self.detect.is_full() || self.raw.len() >= self.settings.series_max;
-        if is_full && !self.raw.contains_key(&id) {
-            self.raw_over_limit += 1;
-            return None;
+    fn raw(
+        &mut self,
+        id: SeriesId,
+        time_ms: i64,
+        new: impl FnOnce() -> Raw,
+        out: &mut Vec<Finding>,
+    ) -> Option<&mut Raw> {
+        if self.is_full() && !self.raw.contains_key(&id) {
+            self.make_room(out);
+            if self.is_full() {
+                self.raw_over_limit += 1;
+                return None;
+            }
         }
-        let (raw, last_ms) = self.raw.entry(id).or_insert_with(|| (new(), time_ms));
+        let (raw, last_ms) = self.raw.entry(id).or_insert_with(|| {
+            let aside = self.detect.idle_mut().take((Part::Raw, id));
+            let raw = aside.and_then(|bytes| state::decode(&bytes).ok());
+            (raw.unwrap_or_else(new), time_ms)
+        });
         *last_ms = (*last_ms).max(time_ms);
         Some(raw)
     }
@@ -246,7 +279,13 @@ impl SeriesStage {
         value: f64,
         out: &mut Vec<Finding>,
     ) {
-        if value.is_finite() && self.detect.gather(id, labels, time_ms, value) {
+        if !value.is_finite() {
+            return;
+        }
+        if self.is_full() && !self.detect.has(id) {
+            self.make_room(out);
+        }
+        if self.detect.gather(id, labels, time_ms, value) {
             self.flush(out);
         }
     }
@@ -454,3 +493,6 @@ impl PartitionTask for SeriesTask {
         self.stage.restore(sections)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Series {
     pub id: SeriesId,
     pub labels: Labels,
-    last_ms: i64,
+    pub(crate) last_ms: i64,
 }
 
 /// Gives each series a slot, at most `limit` of them; freed slots are used again.
@@ -65,6 +65,10 @@ impl SeriesTable {
         Some(table)
     }
 
+    pub fn contains(&self, id: SeriesId) -> bool {
+        self.find(id).is_some()
+    }
+
     fn find(&self, id: SeriesId) -> Option<u32> {
         let same = |slot: &u32| self.series[*slot as usize].as_ref().is_some_and(|series| series.id == id);
         self.index.find(id.0 as u64, same).copied()
@@ -115,20 +119,22 @@ impl SeriesTable {
         self.series.get(slot as usize).and_then(Option::as_ref)
     }
 
-    /// Forgets the series without a point since `time_ms`; returns their slots, in ascending order, and ids.
-    pub fn evict_idle_since(&mut self, time_ms: i64) -> Vec<(u32, SeriesId)> {
-        let mut evicted = Vec::new();
-        for (slot, entry) in self.series.iter_mut().enumerate() {
-            let Some(series) = entry.take_if(|series| series.last_ms < time_ms) else { continue };
-            let slot = slot as u32;
+    /// The series without a point since `time_ms`, in the order of their slots.
+    pub fn idle_since(&self, time_ms: i64) -> impl Iterator<Item = (u32, &Series)> {
+        let used =
+            self.series.iter().enumerate().filter_map(|(slot, series)| Some((slot as u32, series.as_ref()?)));
+        used.filter(move |(_, series)| series.last_ms < time_ms)
+    }
+
+    /// Forgets series. Of slots in ascending order the lowest is used again first.
+    pub fn remove(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            let Some(series) = self.series.get_mut(slot as usize).and_then(Option::take) else { continue };
             if let Ok(found) = self.index.find_entry(series.id.0 as u64, |other| *other == slot) {
                 found.remove();
             }
-            evicted.push((slot, series.id));
         }
-        // Reversed, so that the lowest slot is used again first.
-        self.free.extend(evicted.iter().rev().map(|(slot, _)| slot));
-        evicted
+        self.free.extend(slots.iter().rev());
     }
 }
 
@@ -147,7 +153,10 @@ mod tests {
         assert_eq!(slot(&mut table, "b", 5), Some(1));
         assert_eq!(slot(&mut table, "a", 9), Some(0));
         assert_eq!(slot(&mut table, "c", 9), None, "at the limit");
-        assert_eq!(table.evict_idle_since(6), [(1, Labels::of("cart", "b").id())]);
+        let idle: Vec<(u32, i64)> =
+            table.idle_since(6).map(|(slot, series)| (slot, series.last_ms)).collect();
+        assert_eq!(idle, [(1, 5)]);
+        table.remove(&[1]);
         assert_eq!(slot(&mut table, "c", 10), Some(1));
         assert_eq!(table.get(1).map(|series| series.labels.name()), Some("c"));
         assert_eq!(table.len(), 2);

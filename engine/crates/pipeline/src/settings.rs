@@ -1,5 +1,7 @@
 //! What the analysis can be told. The field docs are the user's documentation.
 
+use std::path::PathBuf;
+
 use model::Matcher;
 pub use model::{Size, Span};
 use serde::Deserialize;
@@ -14,9 +16,13 @@ pub struct AnalysisSettings {
     pub allowed_lateness: Span,
     /// Series that are modelled at the most; further ones are refused and counted.
     pub series_max: usize,
-    /// What the series of a partition may take in memory by what their detectors say at the most; further ones are refused and
-    /// counted, and those without a point for an hour are forgotten.
+    /// What the series of a partition may take in memory by what their detectors say at the most. When it is used up, those that
+    /// have been idle for the longest, ten minutes at least, make room; further ones are refused and counted.
     pub series_memory: Size,
+    /// What those take on disk, and in snapshots; beyond, those that have been idle for the longest are forgotten and counted.
+    pub series_disk: Size,
+    /// Where that is; by default where the system has temporary files.
+    pub series_disk_folder: Option<PathBuf>,
     /// A series without a point for this long is forgotten.
     pub series_idle: Span,
     /// Keys (service, operation, edge, template) that are counted in a step at the most.
@@ -30,6 +36,8 @@ impl Default for AnalysisSettings {
             allowed_lateness: Span::from_ms(5_000),
             series_max: 1_000_000,
             series_memory: Size::from_bytes(1 << 30),
+            series_disk: Size::from_bytes(256 << 20),
+            series_disk_folder: None,
             series_idle: Span::from_ms(24 * 3_600_000),
             step_keys_max: 100_000,
         }
@@ -56,6 +64,11 @@ impl AnalysisSettings {
         }
         if self.series_memory.bytes() < 1 << 20 {
             return Err("series_memory must be at least 1MiB".to_owned());
+        }
+        if let Some(folder) = &self.series_disk_folder
+            && !folder.is_dir()
+        {
+            return Err(format!("series_disk_folder: there is no folder {}", folder.display()));
         }
         if self.step_keys_max == 0 {
             return Err("step_keys_max must be at least 1".to_owned());
@@ -117,6 +130,8 @@ mod tests {
         assert!(analysis(r#"{"step": "0s"}"#).unwrap().validate().unwrap_err().contains("step"));
         assert!(analysis(r#"{"step": "5m"}"#).unwrap().validate().unwrap_err().contains("at most 1m"));
         assert!(analysis(r#"{"series_max": 0}"#).unwrap().validate().unwrap_err().contains("series_max"));
+        let folder = analysis(r#"{"series_disk_folder": "/nowhere/at/all"}"#).unwrap();
+        assert!(folder.validate().unwrap_err().contains("/nowhere/at/all"));
         assert_eq!(AnalysisSettings::default().validate(), Ok(()));
     }
 }

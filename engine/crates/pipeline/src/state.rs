@@ -32,16 +32,20 @@ pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
 
 /// What [`encode`] wrote, or why it is not that.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match decode_head(bytes)? {
+        (value, []) => Ok(value),
+        _ => Err("it is longer than its content".to_owned()),
+    }
+}
+
+/// What [`encode`] wrote, and what was written behind it.
+pub(crate) fn decode_head<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
     let bytes = match bytes {
         [VERSION, bytes @ ..] => bytes,
         [found, ..] => return Err(format!("it is of version {found}, not {VERSION}")),
         [] => return Err("it is empty".to_owned()),
     };
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) => Err("it is longer than its content".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+    postcard::take_from_bytes(bytes).map_err(|error| error.to_string())
 }
 
 pub(crate) fn section<T: DeserializeOwned>(sections: &[StateSection], name: &str) -> Result<T, InvalidState> {

@@ -13,6 +13,12 @@ pub struct TaskStatus {
     pub series: u64,
     /// What is set aside for them in memory.
     pub series_bytes: u64,
+    /// Idle series whose states lie on disk, for want of room.
+    pub series_aside: u64,
+    /// What these take there.
+    pub series_aside_bytes: u64,
+    /// States of idle series that were forgotten, for want of room on disk or because it failed.
+    pub series_forgotten: u64,
     /// Points of series beyond `series_max` or `series_memory`.
     pub series_refused: u64,
     /// Spans and logs of keys beyond `step_keys_max`.

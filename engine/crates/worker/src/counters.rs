@@ -32,6 +32,9 @@ pub struct WorkerCounters {
     pub(crate) watermark_ms: AtomicI64,
     pub(crate) series: AtomicU64,
     pub(crate) series_bytes: AtomicU64,
+    pub(crate) series_aside: AtomicU64,
+    pub(crate) series_aside_bytes: AtomicU64,
+    pub(crate) series_forgotten: AtomicU64,
     pub(crate) series_refused: AtomicU64,
     pub(crate) keys_refused: AtomicU64,
     pub(crate) late_rows: AtomicU64,
@@ -87,6 +90,9 @@ pub struct CounterValues {
     pub series_refused: u64,
     /// What is set aside for the series in memory.
     pub series_bytes: u64,
+    pub series_aside: u64,
+    pub series_aside_bytes: u64,
+    pub series_forgotten: u64,
     pub keys_refused: u64,
     pub late_rows: u64,
     pub early_rows: u64,
@@ -121,6 +127,9 @@ impl WorkerCounters {
             series: self.series.load(Relaxed),
             series_refused: self.series_refused.load(Relaxed),
             series_bytes: self.series_bytes.load(Relaxed),
+            series_aside: self.series_aside.load(Relaxed),
+            series_aside_bytes: self.series_aside_bytes.load(Relaxed),
+            series_forgotten: self.series_forgotten.load(Relaxed),
             keys_refused: self.keys_refused.load(Relaxed),
             late_rows: self.late_rows.load(Relaxed),
             early_rows: self.early_rows.load(Relaxed),
@@ -138,6 +147,9 @@ impl WorkerCounters {
             sum.series += task.series;
             sum.series_refused += task.series_refused;
             sum.series_bytes += task.series_bytes;
+            sum.series_aside += task.series_aside;
+            sum.series_aside_bytes += task.series_aside_bytes;
+            sum.series_forgotten += task.series_forgotten;
             sum.keys_refused += task.keys_refused;
             sum.late_rows += task.late_rows;
             sum.early_rows += task.early_rows;
@@ -147,6 +159,9 @@ impl WorkerCounters {
         self.series.store(sum.series, Relaxed);
         self.series_refused.store(sum.series_refused, Relaxed);
         self.series_bytes.store(sum.series_bytes, Relaxed);
+        self.series_aside.store(sum.series_aside, Relaxed);
+        self.series_aside_bytes.store(sum.series_aside_bytes, Relaxed);
+        self.series_forgotten.store(sum.series_forgotten, Relaxed);
         self.keys_refused.store(sum.keys_refused, Relaxed);
         self.late_rows.store(sum.late_rows, Relaxed);
         self.early_rows.store(sum.early_rows, Relaxed);

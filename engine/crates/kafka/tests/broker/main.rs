@@ -5,6 +5,7 @@
 // clippy.toml allows it in test functions only, and these helpers are part of the tests.
 #![allow(clippy::unwrap_used)]
 
+mod catch_up;
 mod group_reader;
 
 use std::collections::BTreeMap;
