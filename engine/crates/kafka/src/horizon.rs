@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use worker::TopicPartition;
 
 use crate::Error;
-use crate::offsets;
+use crate::offsets::{self, listed};
 use crate::settings::{StartOffset, WorkerSettings, setting_error};
 
 /// How far one may be ahead of another, by the times at which records were written.
@@ -163,9 +163,7 @@ impl Group {
         if keys.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let mut asked = TopicPartitionList::new();
-        keys.iter().for_each(|(topic, number)| drop(asked.add_partition(topic, *number)));
-        let committed = offsets::committed(&self.consumer, asked, ASK_TIMEOUT)?;
+        let committed = offsets::committed(&self.consumer, listed(&keys), ASK_TIMEOUT)?;
         let at = |time: Offset| {
             let mut asked = TopicPartitionList::new();
             keys.iter().try_for_each(|(topic, number)| asked.add_partition_offset(topic, *number, time))?;

@@ -27,7 +27,7 @@ use crate::client::{LogContext, log, warn_of_consumer};
 use crate::error::Doing;
 use crate::horizon::Horizon;
 use crate::lag::Ends;
-use crate::offsets;
+use crate::offsets::{self, listed};
 use crate::settings::{WorkerSettings, setting_error};
 use crate::transaction::TransactionalProducer;
 use crate::{Action, Error};
@@ -393,14 +393,6 @@ fn now_ms() -> i64 {
 fn give<M: Message>(message: &M, take: &mut Take<'_, Error>) -> Result<(), Failure<Error>> {
     let headers = headers_of(message);
     take(record_of(message, &headers))
-}
-
-fn listed(keys: &[TopicPartition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for (topic, number) in keys {
-        list.add_partition(topic, *number);
-    }
-    list
 }
 
 /// Subscribes and runs until it is asked to stop or cannot go on.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use worker::TopicPartition;
 
 /// What the group has committed for these partitions.
 pub(crate) fn committed<C: ConsumerContext>(
@@ -23,6 +24,14 @@ pub(crate) fn at_times<C: ConsumerContext>(
     timeout: Duration,
 ) -> KafkaResult<TopicPartitionList> {
     whole(consumer.offsets_for_times(times, timeout)?)
+}
+
+pub(crate) fn listed(keys: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (topic, number) in keys {
+        list.add_partition(topic, *number);
+    }
+    list
 }
 
 fn whole(answer: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
