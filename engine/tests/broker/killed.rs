@@ -237,14 +237,14 @@ pub(super) fn configure(rig: &Rig, which: usize) {
     std::fs::write(path, lines.join("\n")).expect("the folder is writable");
 }
 
-fn topic_of(signal: Signal) -> &'static str {
+pub(super) fn topic_of(signal: Signal) -> &'static str {
     foreshock::demo::signal_text(signal)
 }
 
 /// Of the topics between the stages in [`Rig`].
-const PARTITIONS: Partitions = Partitions { samples: 3, spans: 3, findings: 1 };
+pub(super) const PARTITIONS: Partitions = Partitions { samples: 3, spans: 3, findings: 1 };
 
-type Said = BTreeMap<OutputTopic, Vec<Lying>>;
+pub(super) type Said = BTreeMap<OutputTopic, Vec<Lying>>;
 
 fn say(outputs: &mut Vec<Output>, said: &mut Said) {
     for Output { topic, partition, key, headers, payload } in outputs.drain(..) {
@@ -254,7 +254,7 @@ fn say(outputs: &mut Vec<Output>, said: &mut Said) {
 }
 
 /// What decoding gives for the messages.
-fn decoded(router: &Router, messages: &[Message], said: &mut Said) {
+pub(super) fn decoded(router: &Router, messages: &[Message], said: &mut Said) {
     let config = Config::default();
     let mut out = Vec::new();
     for message in messages {

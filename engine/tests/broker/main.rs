@@ -7,6 +7,7 @@ mod doors;
 mod killed;
 mod random_records;
 mod scale_out;
+mod upgrade;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};

@@ -111,6 +111,13 @@ pub fn read(record: SourceRecord<'_>) -> Result<Incoming, String> {
     }
 }
 
+/// The format of a record between stages that a newer version of this program wrote, as while processes are upgraded one by one. It is
+/// no damage: who knows the format can read it.
+pub fn newer_format(record: SourceRecord<'_>) -> Option<u8> {
+    let is_versioned = record.header(ipc::KIND_HEADER).is_some_and(|kind| [CALLS, FINDINGS].contains(&kind));
+    record.payload.first().copied().filter(|found| is_versioned && *found > state::VERSION)
+}
+
 fn output(topic: OutputTopic, partition: i32, key: &[u8], kind: &str, payload: Vec<u8>) -> Output {
     let headers = vec![(ipc::KIND_HEADER.to_owned(), kind.as_bytes().to_vec())];
     Output { topic, partition: Some(partition), key: key.to_vec(), headers, payload }
@@ -217,5 +224,34 @@ mod tests {
         assert_eq!(out.len(), 1);
         findings(&router, Findings { findings: vec![], known_ms: None, watermark: None }, &mut out);
         assert_eq!(out.len(), 1, "nothing to say is not said");
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_told_from_damage() {
+        let router = Router::new("acme", Partitions::ONE);
+        let findings_of = |findings| Findings { findings, known_ms: None, watermark: None };
+        let mut out = Vec::new();
+        findings(&router, findings_of(vec![Finding::Service("cart".to_owned())]), &mut out);
+        let mut payload = out[0].payload.clone();
+        let newer = |payload: &[u8], kind: &str| {
+            let headers = [(ipc::KIND_HEADER, kind.as_bytes())];
+            let (topic, partition, offset, timestamp_ms, key) = ("findings", 0, 0, None, None);
+            newer_format(SourceRecord {
+                topic,
+                partition,
+                offset,
+                timestamp_ms,
+                key,
+                headers: &headers,
+                payload,
+            })
+        };
+        assert_eq!(newer(&payload, FINDINGS), None);
+        payload[0] = state::VERSION + 1;
+        assert_eq!(newer(&payload, FINDINGS), Some(state::VERSION + 1));
+        assert_eq!(newer(&payload, WATERMARK), None, "that is JSON");
+        payload[0] = state::VERSION - 1;
+        assert_eq!(newer(&payload, FINDINGS), None);
+        assert_eq!(newer(&[], FINDINGS), None);
     }
 }

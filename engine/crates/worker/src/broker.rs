@@ -33,13 +33,18 @@ impl<E> From<E> for Failure<E> {
     }
 }
 
-/// Why a task cannot come back to its committed offset. To go on without its state would be to lose it.
+/// Why a task cannot go on, or come back to its committed offset. To do so without would be to lose something.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     #[error("the stored state cannot be read: {0}")]
     Store(#[from] StoreError),
     #[error("what was committed with the offset is not for this program: {0}")]
     Manifest(#[from] InvalidManifest),
+    #[error(
+        "the record at offset {offset} of partition {partition} of {topic} was written by a newer version of this program (format \
+         {found}): upgrade this process too; until then others read its partitions"
+    )]
+    NewerRecord { topic: String, partition: i32, offset: i64, found: u8 },
 }
 
 /// How a write was taken.

@@ -10,7 +10,7 @@ use codec::dead_letter;
 use model::{Output, OutputTopic, SourceRecord};
 use pipeline::PartitionTask;
 
-use crate::broker::{Change, Failure, Sink, Source, Start, TopicPartition, Written};
+use crate::broker::{Change, Failure, RecoveryError, Sink, Source, Start, TopicPartition, Written};
 use crate::checkpoints::Checkpoints;
 use crate::counters::WorkerCounters;
 use crate::progress::Progress;
@@ -571,7 +571,7 @@ fn backoff(aborts_before: u32) -> Duration {
     }
 }
 
-fn process<K: Sink>(
+fn process<K: Sink<Error: From<RecoveryError>>>(
     record: SourceRecord<'_>,
     partitions: &mut Owned,
     sink: &mut K,
@@ -582,6 +582,10 @@ fn process<K: Sink>(
 ) -> Result<(), Failure<K::Error>> {
     // A record of a partition that was just revoked: its next owner reads it.
     let Some(partition) = partitions.get_mut(record.topic, record.partition) else { return Ok(()) };
+    if let Some(found) = pipeline::wire::newer_format(record) {
+        let (topic, partition, offset) = (record.topic.to_owned(), record.partition, record.offset);
+        return Err(Failure::Stop(RecoveryError::NewerRecord { topic, partition, offset, found }.into()));
+    }
     let mut muted = false;
     if let Some(progress) = &mut partition.progress {
         let was_muted = progress.is_muted();
