@@ -16,6 +16,7 @@ const FORESHOCK: &[&str] = &[
     "foreshock/v1/incident_service.proto",
     "foreshock/v1/remark_service.proto",
     "foreshock/v1/silence_service.proto",
+    "foreshock/v1/verdict_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -14,6 +14,7 @@ mod silences;
 mod snapshot;
 mod templates;
 mod validate;
+mod verdict;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ pub enum Command {
     Produce(produce::Produce),
     Incidents(incidents::Incidents),
     Silences(silences::SilencesCommand),
+    Verdict(verdict::VerdictCommand),
     Snapshot(snapshot::Snapshot),
     Templates(templates::Templates),
     Inspect(inspect::Inspect),
@@ -65,6 +67,7 @@ impl Command {
             Self::Produce(command) => command.run(),
             Self::Incidents(command) => command.run(),
             Self::Silences(command) => command.run(),
+            Self::Verdict(command) => command.run(),
             Self::Snapshot(command) => command.run(),
             Self::Templates(command) => command.run(),
             Self::Inspect(command) => command.run(),

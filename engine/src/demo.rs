@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use model::{Anomaly, Incident, Output, OutputTopic, SourceRecord};
+use model::{Anomaly, Incident, Output, OutputTopic, SourceRecord, Telemetry};
+use pipeline::wire::{self, Incoming};
 use pipeline::{InProcess, IngestTask, PartitionTask, Partitions};
 use serde::Serialize;
 use shop::{Scenario, Signal};
@@ -152,6 +153,29 @@ pub fn play(scenario: &Scenario, restart_every: Option<usize>) -> Vec<Output> {
     readable(out)
 }
 
+/// The telemetry of a scenario as ingest routes it by entity, but for spans, which come once for their trace.
+///
+/// # Panics
+/// When the shop writes what the engine cannot read.
+pub fn telemetry(scenario: &Scenario) -> Vec<Telemetry> {
+    let mut tasks = Tasks::new();
+    let mut out = Vec::new();
+    for message in &messages(scenario) {
+        tasks.ingest(message);
+        for output in tasks.routed.drain(..) {
+            let read = with_record("", 0, &output.headers, &output.payload, wire::read);
+            let Ok(Incoming::Telemetry(telemetry)) = read else { continue };
+            let is_span = matches!(telemetry, Telemetry::Spans(_));
+            if (output.topic == OutputTopic::Spans && is_span)
+                || (output.topic == OutputTopic::Samples && !is_span)
+            {
+                out.push(telemetry);
+            }
+        }
+    }
+    out
+}
+
 /// As [`play`], while the sources and stages run at their own pace. `pick` chooses who is next, given how many there are to choose
 /// from, the events before all others.
 ///
@@ -201,13 +225,13 @@ fn read<T: serde::de::DeserializeOwned>(outputs: &[Output], topic: OutputTopic) 
     outputs.map(read).collect::<Result<_, _>>().expect("what the engine writes can be read")
 }
 
-fn with_record(
+fn with_record<T>(
     topic: &str,
     offset: usize,
     headers: &[(String, Vec<u8>)],
     payload: &[u8],
-    take: impl FnOnce(SourceRecord<'_>),
-) {
+    take: impl FnOnce(SourceRecord<'_>) -> T,
+) -> T {
     let headers: Vec<(&str, &[u8])> =
         headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
     take(SourceRecord {
@@ -218,7 +242,7 @@ fn with_record(
         key: None,
         headers: &headers,
         payload,
-    });
+    })
 }
 
 /// As the configuration and the list of decoders call it.

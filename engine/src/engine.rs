@@ -17,6 +17,7 @@ use pipeline::{
 };
 use receivers::Receivers;
 
+use crate::change::ChangeReader;
 use crate::config::{Config, Signal, SourceConfig, Stage, Start};
 use crate::controls::{self, Controls};
 use crate::delivery::Delivery;
@@ -111,7 +112,8 @@ impl Engine {
             view: Arc::clone(&view),
         });
         let status: Arc<dyn Status> = Arc::<Running>::clone(&running);
-        let servers = server::start(&config.grpc, &config.http, &view, &controls, &status)?;
+        let servers =
+            server::start(&config.grpc, &config.http, &view, &controls, ChangeReader::new(config), &status)?;
         Ok(Self { servers, running })
     }
 
@@ -356,8 +358,9 @@ fn outputs(config: &Config) -> BTreeMap<OutputTopic, String> {
     ])
 }
 
-/// Records between stages are kept for so long: longer than anybody would want to replay or warm up.
-const BETWEEN_RETENTION_MS: &str = "86400000";
+/// Records between stages are kept for so long, 26 h: longer than anybody would want to warm up, and so that a change can be compared
+/// with the same time of the day before.
+const BETWEEN_RETENTION_MS: &str = "93600000";
 
 /// Creates the topics that the engine writes, where they do not exist.
 fn ensure_topics(config: &Config, connection: &ConnectionSettings) -> anyhow::Result<Partitions> {

@@ -1,5 +1,6 @@
 //! Foreshock, as a library for its own binary and tests.
 
+pub mod change;
 pub mod commands;
 pub mod config;
 mod controls;
@@ -7,6 +8,7 @@ mod delivery;
 pub mod demo;
 mod doors;
 pub mod engine;
+pub mod feed;
 mod service;
 mod token;
 pub mod view;

@@ -6,4 +6,5 @@ pub mod http;
 mod remarks;
 pub mod server;
 mod silences;
+pub mod verdicts;
 mod writing;

@@ -1,18 +1,17 @@
 //! `foreshock replay`: recorded telemetry through the same engine, faster than it happened.
 
-use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
-use model::{IncidentState, Labels, LogRow, MetricKind, SampleRow, SpanRow};
+use model::IncidentState;
 use pipeline::{Analysis, Conclusion};
 use replay::history::{History, Row};
 
 use super::{OutputFormat, incident_text, time_ms};
 use crate::config::Config;
+use crate::feed::Feed;
 
 /// Run recorded telemetry through the engine and print the incidents that it would have raised
 ///
@@ -77,7 +76,7 @@ impl Replay {
             if let Some(trigger_ms) = trigger_ms.take_if(|trigger_ms| time_ms(row) >= *trigger_ms) {
                 analysis.open_at(trigger_ms, trigger_ms, &mut conclusions);
             }
-            feed.row(&mut analysis, row, &mut conclusions);
+            feed.row_to_analysis(&mut analysis, row, &mut conclusions);
             report.print(&mut conclusions)?;
             if i % 4096 == 0 {
                 progress.set_position(i as u64);
@@ -100,53 +99,6 @@ impl Replay {
             ))?;
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// Turns the rows of a folder into those of the engine.
-#[derive(Default)]
-struct Feed {
-    /// Canonical labels of (service, metric).
-    labels: HashMap<(Arc<str>, Arc<str>), String>,
-}
-
-impl Feed {
-    fn row(&mut self, analysis: &mut Analysis, row: &Row, out: &mut Vec<Conclusion>) {
-        match row {
-            Row::Point { time_ms, service, metric, value } => {
-                let key = (Arc::clone(service), Arc::clone(metric));
-                let labels =
-                    self.labels.entry(key).or_insert_with(|| Labels::of(service, metric).canonical());
-                let (kind, start_ms) = (MetricKind::Gauge, None);
-                analysis
-                    .on_sample(&SampleRow { labels, kind, time_ms: *time_ms, start_ms, value: *value }, out);
-            }
-            Row::Span { start_us, duration_us, trace_id, span_id, parent, service, operation, error } => {
-                let span = SpanRow {
-                    start_us: *start_us,
-                    duration_us: *duration_us,
-                    trace_id: *trace_id,
-                    span_id: *span_id,
-                    parent: *parent,
-                    service,
-                    operation,
-                    kind: 0,
-                    error: *error,
-                };
-                analysis.on_span(&span, out);
-            }
-            Row::Log { time_ms, service, severity, body, trace_id, span_id } => {
-                let log = LogRow {
-                    time_ms: *time_ms,
-                    service,
-                    severity: *severity,
-                    body,
-                    trace_id: (*trace_id != 0).then_some(*trace_id),
-                    span_id: (*span_id != 0).then_some(*span_id),
-                };
-                analysis.on_log(&log, out);
-            }
-        }
     }
 }
 

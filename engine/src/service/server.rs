@@ -10,6 +10,7 @@ use proto::foreshock::v1::anomaly_service_server::AnomalyServiceServer;
 use proto::foreshock::v1::incident_service_server::IncidentServiceServer;
 use proto::foreshock::v1::remark_service_server::RemarkServiceServer;
 use proto::foreshock::v1::silence_service_server::SilenceServiceServer;
+use proto::foreshock::v1::verdict_service_server::VerdictServiceServer;
 use receivers::Token;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,7 +22,9 @@ use super::grpc::Services;
 use super::http::{self, Status};
 use super::remarks::Remarking;
 use super::silences::Silencing;
+use super::verdicts::Judging;
 use super::writing::Writing;
+use crate::change::ChangeReader;
 use crate::config::{GrpcConfig, HttpConfig};
 use crate::controls::Controls;
 use crate::token;
@@ -51,6 +54,7 @@ pub fn start(
     http: &HttpConfig,
     view: &Arc<View>,
     controls: &Arc<Controls>,
+    changes: ChangeReader,
     status: &Arc<dyn Status>,
 ) -> anyhow::Result<Servers> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -103,6 +107,7 @@ pub fn start(
         .add_service(AnomalyServiceServer::with_interceptor(services.clone(), check.clone()))
         .add_service(RemarkServiceServer::with_interceptor(remarking, check.clone()))
         .add_service(SilenceServiceServer::with_interceptor(silencing, check.clone()))
+        .add_service(VerdictServiceServer::with_interceptor(Judging::new(changes), check.clone()))
         .add_service(AlertServiceServer::with_interceptor(services, check));
     runtime.spawn(
         router.serve_with_incoming_shutdown(TcpListenerStream::new(grpc_listener), wait(stopped.clone())),
@@ -137,6 +142,7 @@ async fn report_health(
             "foreshock.v1.AlertService",
             "foreshock.v1.RemarkService",
             "foreshock.v1.SilenceService",
+            "foreshock.v1.VerdictService",
         ] {
             reporter.set_service_status(service, serving).await;
         }

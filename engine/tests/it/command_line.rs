@@ -238,3 +238,40 @@ fn templates_lists_or_writes_them_and_says_what_cannot_be_read() {
     let full = foreshock(&["templates", "--input", input, "--output", "/dev/full"]);
     assert!(!full.status.success() && text(&full.stderr).contains("/dev/full"), "{}", text(&full.stderr));
 }
+
+#[test]
+fn a_release_is_judged_by_a_folder_with_an_exit_code_for_a_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut csv = "timestamp_ms,service,metric,value\n".to_owned();
+    for i in 0..480_i64 {
+        let noise = [0.0, 0.3, -0.2, 0.1, -0.4, 0.25, -0.1][i as usize % 7];
+        let slow = if i >= 360 { 30.0 } else { 0.0 };
+        let time_ms = 1_700_000_000_000 + i * 10_000;
+        csv += &format!("{time_ms},slow,request_latency,{}\n", 50.0 + noise + slow);
+        csv += &format!("{time_ms},steady,request_latency,{}\n", 50.0 + noise);
+    }
+    std::fs::write(folder.path().join("metrics.csv"), csv).unwrap();
+    let input = folder.path().to_str().unwrap();
+    let verdict = |service: &str, more: &[&str]| {
+        let arguments = ["verdict", "--service", service, "--since", "1700003600000", "--input", input];
+        foreshock(&[&arguments[..], more].concat())
+    };
+    let failed = verdict("slow", &["--output", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&failed.stdout).unwrap();
+    assert_eq!((failed.status.code(), &json["outcome"]), (Some(1), &"fail".into()), "{json}");
+    let passed = verdict("steady", &[]);
+    assert_eq!(passed.status.code(), Some(0), "{}", text(&passed.stdout));
+    assert!(text(&passed.stdout).starts_with("pass: steady since 2023-11-14"), "{}", text(&passed.stdout));
+    assert_eq!(verdict("slow", &["--tolerance", "1.0"]).status.code(), Some(0));
+    let unknown = verdict("nobody", &[]);
+    assert!(unknown.status.code() == Some(3) && text(&unknown.stdout).contains("nothing is known"));
+    for (wrong, part) in [(&["--until", "1700003600000"][..], "until"), (&["--tolerance", "-1"], "tolerance")]
+    {
+        let output = verdict("slow", wrong);
+        assert!(output.status.code().is_some_and(|code| code == 4 || code == 2), "{output:?}");
+        assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
+    }
+    let nowhere =
+        foreshock(&["verdict", "--service", "x", "--since", "-15m", "--server", "http://127.0.0.1:1"]);
+    assert!(nowhere.status.code() == Some(4) && text(&nowhere.stderr).contains("127.0.0.1:1"));
+}

@@ -6,3 +6,4 @@ mod inspect;
 mod receivers;
 mod scenarios;
 mod tidy;
+mod verdicts;

@@ -60,6 +60,7 @@ fn descriptor_set_lists_the_services() {
         foreshock::incident_service_server::SERVICE_NAME,
         foreshock::remark_service_server::SERVICE_NAME,
         foreshock::silence_service_server::SERVICE_NAME,
+        foreshock::verdict_service_server::SERVICE_NAME,
     ];
     assert_eq!(services, expected);
 }

@@ -69,6 +69,16 @@ pub struct SeriesStage {
     /// Event time at which these were last forgotten.
     services_ms: Option<i64>,
     closed: Vec<StepValue>,
+    /// Points are kept for whoever looks at them, and nothing is told of them as evidence.
+    observed: Option<Vec<ObservedPoint>>,
+}
+
+/// A point of a series as detectors see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedPoint {
+    pub labels: Labels,
+    pub time_ms: i64,
+    pub value: f64,
 }
 
 impl SeriesStage {
@@ -86,7 +96,23 @@ impl SeriesStage {
             services: BTreeSet::new(),
             services_ms: None,
             closed: Vec::new(),
+            observed: None,
         })
+    }
+
+    /// For one who wants the points and not what detectors make of them; they must be taken now and then.
+    pub(crate) fn observing(settings: &AnalysisSettings) -> Result<Self, InvalidDetector> {
+        Ok(Self { observed: Some(Vec::new()), ..Self::new(settings, &[])? })
+    }
+
+    /// The points since the last call, of a stage that was made to be [`observing`](Self::observing).
+    pub(crate) fn take_observed(&mut self) -> Vec<ObservedPoint> {
+        self.flush(&mut Vec::new());
+        self.observed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(crate) fn observed(&self) -> usize {
+        self.observed.as_ref().map_or(0, Vec::len)
     }
 
     /// Without a watermark, which is not this stage's.
@@ -292,9 +318,12 @@ impl SeriesStage {
 
     /// Judges what was gathered, and tells of it point by point.
     pub fn flush(&mut self, out: &mut Vec<Finding>) {
-        let suspects = &mut self.suspects;
+        let (suspects, observed) = (&mut self.suspects, &mut self.observed);
         self.detect.flush(|slot, series, time_ms, value, anomalies| {
             let labels = &series.labels;
+            if let Some(observed) = observed {
+                return observed.push(ObservedPoint { labels: labels.clone(), time_ms, value });
+            }
             // What is derived from spans and logs tells of itself as spans and logs.
             let name = labels.name();
             let is_derived = ["spans.", "calls.", "logs."].iter().any(|derived| name.starts_with(derived));

@@ -93,6 +93,11 @@ pub enum Incoming {
     Findings(Findings),
 }
 
+/// Whether a record of that kind holds calls.
+pub fn is_calls(kind: &str) -> bool {
+    kind == CALLS
+}
+
 /// A record that another stage wrote, or the reason why it is none.
 pub fn read(record: SourceRecord<'_>) -> Result<Incoming, String> {
     match record.header(ipc::KIND_HEADER).unwrap_or("") {
