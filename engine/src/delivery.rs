@@ -80,6 +80,9 @@ impl Delivery {
         each("foreshock_delivery_silenced", "Versions of alerts that a silence held back", &|_, v| {
             counter(v.silenced)
         });
+        each("foreshock_delivery_inhibited", "Versions of alerts that another alert held back", &|_, v| {
+            counter(v.inhibited)
+        });
         each("foreshock_delivery_unmatched", "Alerts that the matchers do not choose", &|_, v| {
             counter(v.unmatched)
         });
@@ -114,7 +117,7 @@ impl Delivery {
             &|_, v| MetricValue::Gauge(v.oldest_waiting_ms.unwrap_or(0) as f64 / 1e3),
         );
         each("foreshock_delivery_firing", "Alerts that fire and were told", &|_, v| gauge(v.firing));
-        each("foreshock_delivery_held", "Alerts that fire and are held back by a silence", &|_, v| {
+        each("foreshock_delivery_held", "Alerts that fire and are held back by a silence or another alert", &|_, v| {
             gauge(v.held)
         });
         each(

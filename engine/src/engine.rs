@@ -98,7 +98,7 @@ impl Engine {
             let worker = KafkaWorker::start(settings, ingest_tasks(config, &router, &ingests)?)?;
             workers.insert(0, (Stage::Ingest.as_str(), worker));
         }
-        let view = Arc::new(View::default());
+        let view = Arc::new(View::new(config.delivery.inhibit_rules.clone()));
         let reader = read_back(config, &connection, &view)?;
         let controls = Arc::new(Controls::start(&connection, &config.topics.controls, START_TIMEOUT)?);
         let silencer: Arc<dyn deliver::Silencer> = Arc::<Controls>::clone(&controls);

@@ -8,7 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use model::{Alert, Anomaly, Incident, Labels};
+use deliver::{InhibitRule, Inhibitor};
+use model::{Alert, Anomaly, Incident};
 use tokio::sync::broadcast;
 
 pub const INCIDENTS_MAX: usize = 10_000;
@@ -99,8 +100,9 @@ pub struct Watch<T> {
 struct State {
     /// The newest version of each incident, by id.
     incidents: BTreeMap<String, Incident>,
-    /// The labels of the newest alert of each of them.
-    labels: BTreeMap<String, Labels>,
+    /// The newest alert of each of them.
+    newest_alerts: BTreeMap<String, Alert>,
+    inhibitor: Inhibitor,
     versions: Log<Incident>,
     anomalies: VecDeque<Anomaly>,
     alerts: Log<Alert>,
@@ -113,9 +115,16 @@ pub struct View {
 
 impl Default for View {
     fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl View {
+    pub fn new(inhibit_rules: Vec<InhibitRule>) -> Self {
         let state = State {
             incidents: BTreeMap::new(),
-            labels: BTreeMap::new(),
+            newest_alerts: BTreeMap::new(),
+            inhibitor: Inhibitor::new(inhibit_rules),
             versions: Log::new(VERSIONS_MAX),
             anomalies: VecDeque::new(),
             alerts: Log::new(ALERTS_MAX),
@@ -123,9 +132,7 @@ impl Default for View {
         };
         Self { state: Mutex::new(state) }
     }
-}
 
-impl View {
     /// No code that holds the lock panics between two changes that belong together.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,7 +151,7 @@ impl View {
                 state.incidents.values().min_by_key(|incident| (incident.opened_ms, &incident.incident));
             if let Some(oldest) = oldest.map(|incident| incident.incident.clone()) {
                 state.incidents.remove(&oldest);
-                state.labels.remove(&oldest);
+                state.newest_alerts.remove(&oldest);
             }
         }
         state.versions.push(Placed { partition, offset, value });
@@ -170,11 +177,12 @@ impl View {
             return;
         };
         // An alert may be read before its incident is, so that there may be some more.
-        let State { incidents, labels, .. } = &mut *state;
-        if labels.len() >= 2 * INCIDENTS_MAX {
-            labels.retain(|incident, _| incidents.contains_key(incident));
+        let State { incidents, newest_alerts, inhibitor, .. } = &mut *state;
+        if newest_alerts.len() >= 2 * INCIDENTS_MAX {
+            newest_alerts.retain(|incident, _| incidents.contains_key(incident));
         }
-        labels.insert(value.incident.clone(), deliver::labels_of_now(&value));
+        newest_alerts.insert(value.incident.clone(), value.clone());
+        inhibitor.observe(partition, &value);
         state.alerts.push(Placed { partition, offset, value });
     }
 
@@ -190,9 +198,17 @@ impl View {
         self.state().incidents.get(id).cloned()
     }
 
-    /// What the newest alert of an incident is known by.
-    pub fn alert_labels(&self, incident: &str) -> Option<Labels> {
-        self.state().labels.get(incident).cloned()
+    /// The newest alert of an incident.
+    pub fn newest_alert(&self, incident: &str) -> Option<Alert> {
+        self.state().newest_alerts.get(incident).cloned()
+    }
+
+    /// The incidents whose alerts hold this one back by the rules of inhibition, while both fire.
+    pub fn inhibiting(&self, alert: &Alert) -> Vec<String> {
+        if alert.state == model::AlertState::Resolved {
+            return Vec::new();
+        }
+        self.state().inhibitor.inhibiting(alert)
     }
 
     /// Newest first.

@@ -183,10 +183,14 @@ impl Incidents {
                 OutputFormat::Json => self.print(&page.incidents, "")?,
                 OutputFormat::Text => {
                     for incident in &page.incidents {
-                        let silenced = if incident.silenced_by.is_empty() { "" } else { "  (silenced)" };
+                        let held = match (incident.silenced_by.is_empty(), incident.inhibited_by.is_empty()) {
+                            (false, _) => "  (silenced)",
+                            (true, false) => "  (inhibited)",
+                            (true, true) => "",
+                        };
                         let incident = model_of(incident);
                         super::print(&format!(
-                            "{}  {}  {:8}  {:8}  {}{silenced}\n",
+                            "{}  {}  {:8}  {:8}  {}{held}\n",
                             incident.incident,
                             super::time_text(incident.opened_ms),
                             incident.state.as_str(),
@@ -213,12 +217,23 @@ impl Incidents {
             match self.output {
                 OutputFormat::Text => {
                     let remarks: String = shown.remarks.iter().map(remark_text).collect();
-                    super::print(&(super::incident_text(&incident) + &remarks))?;
+                    let mut held = String::new();
+                    if !shown.silenced_by.is_empty() {
+                        held += &format!("    not told: silenced by {}\n", shown.silenced_by.join(", "));
+                    }
+                    if !shown.inhibited_by.is_empty() {
+                        let by = shown.inhibited_by.join(", ");
+                        held += &format!("    not told unless it was before: inhibited by incident {by}\n");
+                    }
+                    super::print(&(super::incident_text(&incident) + &held + &remarks))?;
                 }
                 OutputFormat::Json => {
                     let mut value = serde_json::json!(incident);
                     if !shown.silenced_by.is_empty() {
                         value["silenced_by"] = shown.silenced_by.clone().into();
+                    }
+                    if !shown.inhibited_by.is_empty() {
+                        value["inhibited_by"] = shown.inhibited_by.clone().into();
                     }
                     if !shown.remarks.is_empty() {
                         value["remarks"] = shown.remarks.iter().map(remark_json).collect();

@@ -35,6 +35,7 @@ pub fn incident(incident: model::Incident) -> v1::Incident {
         anomalies: incident.anomalies,
         // Only those who know what people say can tell.
         silenced_by: Vec::new(),
+        inhibited_by: Vec::new(),
         remarks: Vec::new(),
     }
 }
@@ -94,5 +95,6 @@ pub fn alert(alert: model::Alert) -> v1::Alert {
         incident_version: alert.incident_version,
         // Only those who know the silences can say.
         silenced_by: Vec::new(),
+        inhibited_by: Vec::new(),
     }
 }

@@ -81,11 +81,13 @@ pub(super) fn page<T>(
 impl Services {
     /// With the silences that hold its alert back.
     fn incident(&self, incident: model::Incident) -> v1::Incident {
-        let labels = self.view.alert_labels(&incident.incident);
-        let silenced_by = labels.map(|labels| self.controls.silencing(&labels)).unwrap_or_default();
+        let alert = self.view.newest_alert(&incident.incident);
+        let silencing = |alert: &model::Alert| self.controls.silencing(&deliver::labels_of_now(alert));
+        let silenced_by = alert.as_ref().map(silencing).unwrap_or_default();
+        let inhibited_by = alert.map(|alert| self.view.inhibiting(&alert)).unwrap_or_default();
         let known = self.controls.known();
         let remarks = known.remarks.of(&incident.incident).into_iter().map(remarks::message).collect();
-        v1::Incident { silenced_by, remarks, ..convert::incident(incident) }
+        v1::Incident { silenced_by, inhibited_by, remarks, ..convert::incident(incident) }
     }
 
     /// The incident of that id, or an error that says that there is none.
@@ -234,10 +236,11 @@ impl AlertService for Services {
     ) -> Result<Response<Self::WatchAlertsStream>, Status> {
         let cursor = cursor(&request.into_inner().resume_token)?;
         let watch = self.view.watch_alerts(cursor.as_ref());
-        let controls = Arc::clone(&self.controls);
+        let (controls, view) = (Arc::clone(&self.controls), Arc::clone(&self.view));
         let response = move |alert: model::Alert, resume_token| {
             let silenced_by = controls.silencing(&deliver::labels_of_now(&alert));
-            let alert = Some(v1::Alert { silenced_by, ..convert::alert(alert) });
+            let inhibited_by = view.inhibiting(&alert);
+            let alert = Some(v1::Alert { silenced_by, inhibited_by, ..convert::alert(alert) });
             v1::WatchAlertsResponse { alert, resume_token }
         };
         Ok(Response::new(follow(watch, cursor, response)))

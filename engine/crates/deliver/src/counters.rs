@@ -7,6 +7,7 @@ pub struct Counters {
     pub(crate) accepted: AtomicU64,
     pub(crate) dead: AtomicU64,
     pub(crate) silenced: AtomicU64,
+    pub(crate) inhibited: AtomicU64,
     pub(crate) unmatched: AtomicU64,
     pub(crate) unwanted: AtomicU64,
     pub(crate) unreadable: AtomicU64,
@@ -34,6 +35,8 @@ pub struct CounterValues {
     pub dead: u64,
     /// Alerts that were held back by a silence.
     pub silenced: u64,
+    /// Alerts that were held back by others that fire.
+    pub inhibited: u64,
     /// Alerts that the matchers do not choose.
     pub unmatched: u64,
     /// Ends of alerts that the receiver does not want or was never told of.
@@ -71,6 +74,7 @@ impl Counters {
             accepted: of(&self.accepted),
             dead: of(&self.dead),
             silenced: of(&self.silenced),
+            inhibited: of(&self.inhibited),
             unmatched: of(&self.unmatched),
             unwanted: of(&self.unwanted),
             unreadable: of(&self.unreadable),

@@ -82,6 +82,7 @@ impl Courier {
         let receiver = receiver::receiver(settings);
         let wishes = Wishes {
             matchers: settings.matchers.clone(),
+            inhibit_rules: all.inhibit_rules.clone(),
             send_resolved: settings.send_resolved,
             give_up_after_ms: settings.give_up_after.ms(),
             resend_ms: receiver.resend_ms(),

@@ -18,6 +18,7 @@
 //! | age at which an alert that fails is given up | `give_up_after`, a day by default |
 //! | an annotation that a template writes | 16 KiB, 50,000 steps |
 //! | receivers | 32 |
+//! | inhibition rules, and alerts that fire and hold back others | 64, and 10,000 |
 
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ mod backoff;
 mod counters;
 mod courier;
 mod http;
+mod inhibition;
 pub mod log;
 mod notice;
 pub mod outbox;
@@ -38,6 +40,7 @@ mod time;
 pub use counters::{CounterValues, Counters};
 pub use courier::{Courier, NoSilences, OpenLog, Silencer};
 pub use http::{HttpSender, Sent};
+pub use inhibition::{InhibitRule, Inhibitor};
 pub use log::{AlertLog, Event, LogError, Position, Record};
 pub use notice::{Notice, labels_of_now};
 pub use secret::{SecretError, SecretReference};

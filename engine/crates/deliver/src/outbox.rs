@@ -14,6 +14,7 @@ use model::{Alert, Matcher};
 
 use self::partition::{Partition, Told};
 use crate::counters::{Counters, add};
+use crate::inhibition::{InhibitRule, Inhibitor};
 use crate::log::{Position, Record};
 use crate::notice::{Notice, labels_of_now};
 
@@ -40,6 +41,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
     pub matchers: Vec<Matcher>,
+    pub inhibit_rules: Vec<InhibitRule>,
     pub send_resolved: bool,
     pub give_up_after_ms: i64,
     pub resend_ms: Option<i64>,
@@ -78,7 +80,7 @@ impl Batch {
 enum BatchKind {
     /// Of records that wait.
     News,
-    /// Of alerts that a silence held back.
+    /// Of alerts that were held back.
     Held,
     /// Of alerts that still fire.
     Again,
@@ -95,18 +97,22 @@ pub struct DeadLetter {
 pub struct Outbox {
     wishes: Wishes,
     partitions: BTreeMap<i32, Partition>,
+    /// What fires by the records that were dealt with.
+    inhibitor: Inhibitor,
     assignments: u64,
     counters: Arc<Counters>,
 }
 
 impl Outbox {
     pub fn new(wishes: Wishes, counters: Arc<Counters>) -> Self {
-        Self { wishes, partitions: BTreeMap::new(), assignments: 0, counters }
+        let inhibitor = Inhibitor::new(wishes.inhibit_rules.clone());
+        Self { wishes, partitions: BTreeMap::new(), inhibitor, assignments: 0, counters }
     }
 
     /// The partition will be given from its beginning. Returns what must be committed at once.
     pub fn assigned(&mut self, number: i32, committed: Option<Position>, end: i64) -> Option<Position> {
         self.assignments += 1;
+        self.inhibitor.forget(number);
         let mut partition = Partition::new(self.assignments, committed.clone(), end);
         let first = partition.is_new.then(|| partition.position());
         partition.committed = committed.or_else(|| first.clone());
@@ -116,6 +122,7 @@ impl Outbox {
 
     pub fn revoked(&mut self, number: i32) {
         self.partitions.remove(&number);
+        self.inhibitor.forget(number);
     }
 
     /// All that the partition has was given.
@@ -130,6 +137,7 @@ impl Outbox {
         let alert: Option<Alert> = serde_json::from_slice(&record.payload).ok();
         if record.offset < partition.history_end {
             if let Some(alert) = alert {
+                self.inhibitor.observe(record.partition, &alert);
                 let wants = self.wishes.want(&alert);
                 partition.remember(alert, wants, &self.counters);
             }
@@ -166,7 +174,8 @@ impl Outbox {
             if !partition.has_read_history {
                 continue;
             }
-            let notices = partition.news(&self.wishes, &self.counters, is_silenced);
+            let notices =
+                partition.news(*number, &self.wishes, &self.counters, &mut self.inhibitor, is_silenced);
             if !notices.is_empty() {
                 return Some(batch(*number, partition, BatchKind::News, notices));
             }
@@ -176,7 +185,9 @@ impl Outbox {
             if !partition.has_read_history {
                 continue;
             }
-            let notices = partition.released(&self.wishes, is_silenced);
+            let inhibitor = &self.inhibitor;
+            let is_held = |alert: &Alert| is_silenced(alert) || inhibitor.is_inhibited(alert);
+            let notices = partition.released(&self.wishes, &is_held);
             if !notices.is_empty() {
                 return Some(batch(*number, partition, BatchKind::Held, notices));
             }
@@ -204,6 +215,7 @@ impl Outbox {
                 add(&self.counters.accepted, batch.notices.len());
                 for notice in &batch.notices {
                     partition.pop();
+                    self.inhibitor.observe(batch.partition, &notice.alert);
                     partition.told(notice, again_ms, &self.counters);
                 }
                 Vec::new()
@@ -258,6 +270,7 @@ impl Outbox {
         let Some(partition) = self.partitions.get_mut(&batch.partition) else { return Vec::new() };
         let record = partition.pop();
         if let Some(notice) = batch.notices.first() {
+            self.inhibitor.observe(batch.partition, &notice.alert);
             partition.lost(&notice.alert);
         }
         add(&self.counters.dead, record.iter().len());

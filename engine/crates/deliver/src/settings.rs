@@ -7,6 +7,7 @@ use model::{Matcher, Span};
 use reqwest::Url;
 use serde::Deserialize;
 
+use crate::inhibition::{InhibitRule, RULES_MAX};
 use crate::secret::SecretReference;
 use crate::template;
 
@@ -20,6 +21,8 @@ const NAME_BYTES_MAX: usize = 63;
 pub struct DeliverySettings {
     /// Annotations that alerts are given on their way out, each a template; those of a receiver win.
     pub annotations: BTreeMap<String, String>,
+    /// Alerts that hold others back from all receivers while they fire.
+    pub inhibit_rules: Vec<InhibitRule>,
     pub receivers: Vec<ReceiverSettings>,
 }
 
@@ -156,6 +159,12 @@ impl DeliverySettings {
     /// What is wrong with the values, in words that name the key. Secrets are not read.
     pub fn validate(&self) -> Result<(), String> {
         template::check(&self.annotations).map_err(|message| format!("annotations: {message}"))?;
+        if self.inhibit_rules.len() > RULES_MAX {
+            return Err(format!("inhibit_rules: there may be {RULES_MAX} at the most"));
+        }
+        for (number, rule) in (1..).zip(&self.inhibit_rules) {
+            rule.validate().map_err(|message| format!("inhibit_rules: number {number}: {message}"))?;
+        }
         if self.receivers.len() > RECEIVERS_MAX {
             return Err(format!("receivers: there may be {RECEIVERS_MAX} at the most"));
         }

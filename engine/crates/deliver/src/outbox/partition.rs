@@ -6,6 +6,7 @@ use model::{Alert, AlertState, Severity};
 
 use super::{FIRING_MAX, WAITING_BYTES_MAX, WAITING_MAX, Wishes};
 use crate::counters::{Counters, add};
+use crate::inhibition::Inhibitor;
 use crate::log::{METADATA_BYTES_MAX, Position, Record};
 use crate::notice::Notice;
 
@@ -28,7 +29,7 @@ pub(super) struct Told {
     said: Option<Alert>,
     /// Whether it may have heard more than that, from a process that did not live to note it.
     may_have_heard: bool,
-    /// Whether a silence keeps the newest version back.
+    /// Whether a silence or another alert keeps the newest version back.
     pub(super) is_held: bool,
     /// All severities that it was told under.
     severities: BTreeSet<Severity>,
@@ -198,18 +199,22 @@ impl Partition {
     /// The first records that wait and are to be told; what need not be told is passed over.
     pub(super) fn news(
         &mut self,
+        number: i32,
         wishes: &Wishes,
         counters: &Counters,
+        inhibitor: &mut Inhibitor,
         is_silenced: &dyn Fn(&Alert) -> bool,
     ) -> Vec<Notice> {
         while let Some(waiting) = self.waiting.front() {
             match waiting.alert.clone() {
                 None => drop(self.pop()),
-                Some(alert) if self.is_to_be_told(&alert, wishes, is_silenced) => break,
+                Some(alert) if self.is_to_be_told(&alert, wishes, inhibitor, is_silenced) => break,
                 Some(alert) => {
                     let is_unsure = waiting.record.offset < self.unsure_end;
+                    let is_inhibited = inhibitor.is_inhibited(&alert);
                     self.pop();
-                    self.pass_over(alert, is_unsure, wishes, counters);
+                    inhibitor.observe(number, &alert);
+                    self.pass_over(alert, is_unsure, is_inhibited, wishes, counters);
                 }
             }
         }
@@ -221,8 +226,14 @@ impl Partition {
             bytes += waiting.record.payload.len();
             // What is said of one alert depends on what was said of it before, which is not known yet.
             let is_again = notices.iter().any(|notice| notice.alert.fingerprint == alert.fingerprint);
+            // Nor is whether one of them holds it back, until they are told.
+            let is_inhibited = notices.iter().any(|notice| inhibitor.would_inhibit(&notice.alert, alert));
             let is_too_much = !notices.is_empty() && bytes > BATCH_BYTES_MAX;
-            if is_again || is_too_much || !self.is_to_be_told(alert, wishes, is_silenced) {
+            if is_again
+                || is_inhibited
+                || is_too_much
+                || !self.is_to_be_told(alert, wishes, inhibitor, is_silenced)
+            {
                 break;
             }
             notices.push(self.notice(alert.clone()));
@@ -230,18 +241,34 @@ impl Partition {
         notices
     }
 
-    fn is_to_be_told(&self, alert: &Alert, wishes: &Wishes, is_silenced: &dyn Fn(&Alert) -> bool) -> bool {
+    fn is_to_be_told(
+        &self,
+        alert: &Alert,
+        wishes: &Wishes,
+        inhibitor: &Inhibitor,
+        is_silenced: &dyn Fn(&Alert) -> bool,
+    ) -> bool {
         // Of one that is not known it may be that it was told: too many fire, or its records are no longer kept.
         let is_told = self.firing.get(&alert.fingerprint).map(Told::is_told);
         match alert.state {
-            // The end of what was told is told also where a silence holds: nobody shall look after what is over.
+            // The end of what was told is told also where it would be held back: nobody shall look after what is over.
             AlertState::Resolved => wishes.send_resolved && is_told.unwrap_or_else(|| wishes.want(alert)),
-            AlertState::Firing => (is_told == Some(true) || wishes.want(alert)) && !is_silenced(alert),
+            AlertState::Firing => {
+                let is_wanted = is_told == Some(true) || wishes.want(alert);
+                is_wanted && !is_silenced(alert) && !inhibitor.is_inhibited(alert)
+            }
         }
     }
 
     /// Takes note of an alert that is not told.
-    fn pass_over(&mut self, alert: Alert, is_unsure: bool, wishes: &Wishes, counters: &Counters) {
+    fn pass_over(
+        &mut self,
+        alert: Alert,
+        is_unsure: bool,
+        is_inhibited: bool,
+        wishes: &Wishes,
+        counters: &Counters,
+    ) {
         let fingerprint = alert.fingerprint.clone();
         let before = self.firing.remove(&fingerprint);
         if alert.state == AlertState::Resolved {
@@ -251,7 +278,7 @@ impl Partition {
         if before.is_none() && !wishes.want(&alert) {
             return add(&counters.unmatched, 1);
         }
-        add(&counters.silenced, 1);
+        add(if is_inhibited { &counters.inhibited } else { &counters.silenced }, 1);
         let told = match before {
             Some(before) => {
                 let may_have_heard = before.may_have_heard || is_unsure;
@@ -270,9 +297,9 @@ impl Partition {
     }
 
     /// What was held back and may be told now. From here on the receiver may have heard of it.
-    pub(super) fn released(&mut self, wishes: &Wishes, is_silenced: &dyn Fn(&Alert) -> bool) -> Vec<Notice> {
+    pub(super) fn released(&mut self, wishes: &Wishes, is_held: &dyn Fn(&Alert) -> bool) -> Vec<Notice> {
         let batch_max = if self.alone_left > 0 { 1 } else { wishes.batch_max };
-        let released = self.firing.values_mut().filter(|told| told.is_held && !is_silenced(&told.newest));
+        let released = self.firing.values_mut().filter(|told| told.is_held && !is_held(&told.newest));
         let alerts: Vec<Alert> = released
             .take(batch_max)
             .map(|told| {

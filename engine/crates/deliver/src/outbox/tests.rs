@@ -9,6 +9,7 @@ use crate::test_alert;
 fn wishes(batch_max: usize) -> Wishes {
     Wishes {
         matchers: vec![Matcher::try_from("severity=~\"warning|critical\"".to_owned()).unwrap()],
+        inhibit_rules: vec![],
         send_resolved: true,
         give_up_after_ms: 1_000,
         resend_ms: None,
@@ -277,6 +278,52 @@ fn what_is_no_alert_is_passed_over_and_counted() {
     assert_eq!((outbox.positions()[0].1.offset, outbox.counters.values().unreadable), (1, 1));
 }
 
+/// Alerts of `a0` hold back all others while they are critical.
+fn inhibiting(batch_max: usize) -> Wishes {
+    let rule = r#"{"source_matchers": ["severity=critical", "alertname=a0"], "target_matchers": ["alertname!=a0"]}"#;
+    Wishes { inhibit_rules: vec![serde_json::from_str(rule).unwrap()], ..wishes(batch_max) }
+}
+
+fn named(name: &str, version: u32, severity: Severity, state: AlertState) -> Alert {
+    let mut alert = Alert { severity, ..test_alert(name, version, state) };
+    alert.labels.insert("alertname".to_owned(), name.to_owned());
+    alert
+}
+
+#[test]
+fn what_another_alert_holds_back_is_told_at_its_end_if_it_still_fires() {
+    for batch_max in [1, 8] {
+        let mut outbox = outbox(inhibiting(batch_max));
+        outbox.assigned(0, None, 0);
+        let (firing, over) = (AlertState::Firing, AlertState::Resolved);
+        let alerts = [
+            named("a1", 1, Severity::Warning, firing),
+            named("a0", 1, Severity::Critical, firing),
+            named("a2", 1, Severity::Warning, firing),
+            named("a3", 1, Severity::Warning, firing),
+            named("a1", 2, Severity::Critical, firing),
+            named("a3", 2, Severity::Warning, over),
+            named("a1", 3, Severity::Critical, over),
+        ];
+        for (offset, alert) in alerts.iter().enumerate() {
+            outbox.on_record(record(offset as i64, alert));
+        }
+        assert_eq!(tell_all(&mut outbox, &nobody), ["a1/1", "a0/1", "a1/3"], "the end of what was told is told");
+        assert_eq!(outbox.positions()[0].1.metadata, "held=a2");
+        assert_eq!((outbox.counters.values().inhibited, outbox.counters.values().silenced), (3, 0));
+        // Another process knows the same from the records before.
+        let mut after = Outbox::new(inhibiting(batch_max), Arc::default());
+        after.assigned(0, Some(Position { offset: 7, metadata: "held=a2".to_owned() }), 7);
+        alerts.iter().enumerate().for_each(|(offset, alert)| after.on_record(record(offset as i64, alert)));
+        after.ended(0);
+        for outbox in [&mut outbox, &mut after] {
+            assert_eq!(tell_all(outbox, &nobody), [""; 0]);
+            outbox.on_record(record(7, &named("a0", 2, Severity::Critical, over)));
+            assert_eq!(tell_all(outbox, &nobody), ["a0/2", "a2/1"]);
+        }
+    }
+}
+
 /// One thing that may happen.
 #[derive(Clone, Debug)]
 enum Step {
@@ -309,7 +356,7 @@ struct World {
     committed: Option<Position>,
     read: usize,
     outbox: Outbox,
-    batch_max: usize,
+    wishes: Wishes,
     silenced: BTreeSet<String>,
     /// What the receiver heard, in its order; a crash stands between.
     heard: Vec<Option<(String, u32)>>,
@@ -317,13 +364,13 @@ struct World {
 }
 
 impl World {
-    fn new(batch_max: usize) -> Self {
+    fn new(wishes: Wishes) -> Self {
         let mut world = Self {
             topic: vec![],
             committed: None,
             read: 0,
-            outbox: outbox(wishes(batch_max)),
-            batch_max,
+            outbox: outbox(wishes.clone()),
+            wishes,
             silenced: BTreeSet::new(),
             heard: vec![],
             buried: BTreeSet::new(),
@@ -333,7 +380,7 @@ impl World {
     }
 
     fn start(&mut self) {
-        self.outbox = outbox(wishes(self.batch_max));
+        self.outbox = outbox(self.wishes.clone());
         self.read = 0;
         let first = self.outbox.assigned(0, self.committed.clone(), self.topic.len() as i64);
         self.committed = self.committed.take().or(first);
@@ -347,7 +394,7 @@ impl World {
                 let version = before.map_or(1, |before| before.incident_version + 1);
                 let fires = before.is_some_and(|before| before.state == AlertState::Firing);
                 let state = if fires && *ends { AlertState::Resolved } else { AlertState::Firing };
-                self.topic.push(Alert { severity: *severity, ..test_alert(&name, version, state) });
+                self.topic.push(named(&name, version, *severity, state));
             }
             Step::Read(n) => {
                 for _ in 0..*n {
@@ -443,7 +490,7 @@ proptest! {
 
     #[test]
     fn every_alert_is_delivered_at_least_once_and_in_order_whatever_fails(steps in steps(false), batch_max in 1..4_usize) {
-        let mut world = World::new(batch_max);
+        let mut world = World::new(wishes(batch_max));
         steps.iter().for_each(|step| world.take(step));
         world.settle();
         let heard: BTreeSet<(String, u32)> = world.heard.iter().flatten().cloned().collect();
@@ -467,9 +514,16 @@ proptest! {
     }
 
     #[test]
-    fn after_all_silences_the_receiver_knows_what_fires_and_what_is_over(steps in steps(true), batch_max in 1..4_usize) {
-        let mut world = World::new(batch_max);
+    fn after_all_silences_the_receiver_knows_what_fires_and_what_is_over(steps in steps(true), batch_max in 1..4_usize, inhibits in any::<bool>()) {
+        let mut world = World::new(if inhibits { inhibiting(batch_max) } else { wishes(batch_max) });
         steps.iter().for_each(|step| world.take(step));
+        if inhibits {
+            // The end of what holds others back.
+            let last = world.topic.iter().rev().find(|alert| alert.fingerprint == "a0");
+            if let Some(version) = last.filter(|last| last.state == AlertState::Firing).map(|last| last.incident_version) {
+                world.topic.push(named("a0", version + 1, Severity::Critical, AlertState::Resolved));
+            }
+        }
         world.settle();
         for name in ["a0", "a1", "a2", "a3"] {
             let last = world.topic.iter().rev().find(|alert| alert.fingerprint == name);
@@ -494,6 +548,26 @@ proptest! {
                     prop_assert!(!is_open, "{} is over and nobody was told", name);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_held_back_by_another_depends_on_the_records_alone(steps in steps(false), batch_max in 1..4_usize) {
+        let mut world = World::new(inhibiting(batch_max));
+        steps.iter().for_each(|step| world.take(step));
+        world.settle();
+        let mut expected = Inhibitor::new(world.wishes.inhibit_rules.clone());
+        let mut held = BTreeSet::new();
+        for alert in &world.topic {
+            if alert.state == AlertState::Firing && expected.is_inhibited(alert) {
+                held.insert((alert.fingerprint.clone(), alert.incident_version));
+            }
+            expected.observe(0, alert);
+        }
+        // Held versions are told only once the other has ended, and then only the newest of those that fire.
+        let a0_ends = world.topic.iter().any(|alert| alert.fingerprint == "a0" && (alert.state == AlertState::Resolved || alert.severity != Severity::Critical));
+        for id in world.heard.iter().flatten() {
+            prop_assert!(a0_ends || !held.contains(id), "{:?} was told while another holds it back", id);
         }
     }
 }
