@@ -23,6 +23,7 @@ pub struct Config {
     pub kafka: KafkaConfig,
     pub sources: Vec<SourceConfig>,
     pub topics: TopicsConfig,
+    pub alerts: AlertsConfig,
     pub analysis: AnalysisSettings,
     pub detectors: Vec<DetectorSettings>,
     pub state: StateConfig,
@@ -30,6 +31,13 @@ pub struct Config {
     pub grpc: GrpcConfig,
     pub http: HttpConfig,
     pub receivers: ReceiversConfig,
+}
+
+/// How alerts are written to their topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertsConfig {
+    pub encoding: alerts::Encoding,
 }
 
 /// Where what was learned is kept.
@@ -264,6 +272,7 @@ impl Default for Config {
                 source("otlp_spans", Signal::Spans, "otlp_proto"),
                 source("events", Signal::Events, "cloud_events"),
             ],
+            alerts: AlertsConfig::default(),
             topics: TopicsConfig::default(),
             analysis: AnalysisSettings::default(),
             detectors: default_detectors(),
@@ -470,7 +479,8 @@ impl Config {
     /// Of everything that has an influence on what the stages say, this program included. `found` is what was found on the brokers.
     pub fn digest(&self, found: &str) -> u64 {
         let version = env!("CARGO_PKG_VERSION");
-        let settings = format!("{version} {:?} {:?} {found}", self.analysis, self.detectors);
+        let encoding = self.alerts.encoding;
+        let settings = format!("{version} {:?} {:?} {encoding:?} {found}", self.analysis, self.detectors);
         xxhash_rust::xxh3::xxh3_64(settings.as_bytes())
     }
 

@@ -117,9 +117,11 @@ impl Delivery {
             &|_, v| MetricValue::Gauge(v.oldest_waiting_ms.unwrap_or(0) as f64 / 1e3),
         );
         each("foreshock_delivery_firing", "Alerts that fire and were told", &|_, v| gauge(v.firing));
-        each("foreshock_delivery_held", "Alerts that fire and are held back by a silence or another alert", &|_, v| {
-            gauge(v.held)
-        });
+        each(
+            "foreshock_delivery_held",
+            "Alerts that fire and are held back by a silence or another alert",
+            &|_, v| gauge(v.held),
+        );
         each(
             "foreshock_delivery_consecutive_failures",
             "Requests that failed since the last that did not",

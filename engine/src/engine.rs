@@ -490,7 +490,10 @@ fn incident_tasks(config: &Config, router: &Router, ingests: &[String], keyed: &
     // Where nothing is ingested, nothing comes to the stages behind, nor from them.
     let between = sources.into_iter().flatten().filter(|_| !ingests.is_empty());
     let sources: Vec<String> = between.chain(keyed.iter().cloned()).collect();
-    Box::new(move |_topic, _partition| Box::new(IncidentTask::new(&settings, &sources)))
+    let encoding = config.alerts.encoding;
+    Box::new(move |_topic, _partition| {
+        Box::new(IncidentTask::new(&settings, &sources).with_alerts_as(encoding))
+    })
 }
 
 fn read_back(
@@ -507,7 +510,8 @@ fn read_back(
         } else if record.topic == topics.incidents {
             view.on_incident(record.partition, record.offset, record.payload);
         } else {
-            view.on_alert(record.partition, record.offset, record.payload);
+            let content_type = record.header(alerts::CONTENT_TYPE);
+            view.on_alert(record.partition, record.offset, content_type, record.payload);
         }
     })?;
     Ok(reader)

@@ -170,9 +170,10 @@ impl View {
         }
     }
 
-    pub fn on_alert(&self, partition: i32, offset: i64, payload: &[u8]) {
+    /// As JSON or protobuf, by the content type.
+    pub fn on_alert(&self, partition: i32, offset: i64, content_type: Option<&str>, payload: &[u8]) {
         let mut state = self.state();
-        let Ok(value) = serde_json::from_slice::<Alert>(payload) else {
+        let Some(value) = alerts::decode(content_type, payload) else {
             state.unreadable += 1;
             return;
         };
@@ -265,12 +266,12 @@ mod tests {
                 "fingerprint": n.to_string(), "state": "firing", "labels": {}, "annotations": {},
                 "starts_ms": n, "incident": "i", "incident_version": 1,
             });
-            view.on_alert(0, i64::from(n), &serde_json::to_vec(&json).unwrap());
+            view.on_alert(0, i64::from(n), None, &serde_json::to_vec(&json).unwrap());
         };
         (0..5).for_each(alert);
         let mut watch = view.watch_alerts(Some(&"0:2".parse().unwrap()));
         alert(5);
-        view.on_alert(0, 6, b"nonsense");
+        view.on_alert(0, 6, None, b"nonsense");
         let backlog: Vec<i64> = watch.backlog.iter().map(|placed| placed.offset).collect();
         assert_eq!(backlog, [3, 4]);
         assert_eq!(watch.receiver.try_recv().unwrap().offset, 5);

@@ -77,24 +77,3 @@ pub fn anomaly(anomaly: model::Anomaly) -> v1::Anomaly {
         severity: severity(anomaly.severity),
     }
 }
-
-pub fn alert(alert: model::Alert) -> v1::Alert {
-    let state = match alert.state {
-        model::AlertState::Firing => v1::AlertState::Firing,
-        model::AlertState::Resolved => v1::AlertState::Resolved,
-    };
-    v1::Alert {
-        fingerprint: alert.fingerprint,
-        state: state.into(),
-        severity: severity(alert.severity),
-        labels: alert.labels,
-        annotations: alert.annotations,
-        starts_ms: alert.starts_ms,
-        ends_ms: alert.ends_ms,
-        incident: alert.incident,
-        incident_version: alert.incident_version,
-        // Only those who know the silences can say.
-        silenced_by: Vec::new(),
-        inhibited_by: Vec::new(),
-    }
-}

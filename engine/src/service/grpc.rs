@@ -240,7 +240,7 @@ impl AlertService for Services {
         let response = move |alert: model::Alert, resume_token| {
             let silenced_by = controls.silencing(&deliver::labels_of_now(&alert));
             let inhibited_by = view.inhibiting(&alert);
-            let alert = Some(v1::Alert { silenced_by, inhibited_by, ..convert::alert(alert) });
+            let alert = Some(v1::Alert { silenced_by, inhibited_by, ..alerts::message(alert) });
             v1::WatchAlertsResponse { alert, resume_token }
         };
         Ok(Response::new(follow(watch, cursor, response)))

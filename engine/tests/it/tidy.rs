@@ -57,6 +57,7 @@ fn crates_use_only_what_the_architecture_allows() {
         ("engine/crates/receivers", &["rdkafka", "kafka", "pipeline"]),
         ("engine/crates/controls", &["rdkafka", "kafka", "tokio", "pipeline"]),
         ("engine/crates/deliver", &["rdkafka", "kafka", "pipeline", "arrow-array"]),
+        ("engine/crates/alerts", &["tokio", "rdkafka", "kafka", "pipeline", "arrow-array"]),
         ("engine/crates/replay", &["tokio", "rdkafka", "kafka"]),
         ("engine/crates/verdict", &["tokio", "rdkafka", "kafka", "pipeline", "arrow-array"]),
         ("engine", &["rdkafka"]),

@@ -36,7 +36,9 @@ impl InhibitRule {
             [("source_matchers", &self.source_matchers), ("target_matchers", &self.target_matchers)]
         {
             if !(1..=MATCHERS_MAX).contains(&matchers.len()) {
-                return Err(format!("{key}: give 1 to {MATCHERS_MAX} matchers; without any, all alerts would be meant"));
+                return Err(format!(
+                    "{key}: give 1 to {MATCHERS_MAX} matchers; without any, all alerts would be meant"
+                ));
             }
         }
         if self.equal.len() > EQUAL_MAX || self.equal.iter().any(String::is_empty) {
@@ -91,7 +93,8 @@ impl Inhibitor {
         }
         let key = (partition, alert.fingerprint.clone());
         let labels = labels_of_now(alert);
-        let holds = alert.state == AlertState::Firing && self.rules.iter().any(|rule| rule.is_source(&labels));
+        let holds =
+            alert.state == AlertState::Firing && self.rules.iter().any(|rule| rule.is_source(&labels));
         if !holds {
             self.sources.remove(&key);
             return;
@@ -117,7 +120,8 @@ impl Inhibitor {
 
     /// The incidents of the alerts that hold it back.
     pub fn inhibiting(&self, alert: &Alert) -> Vec<String> {
-        let mut incidents: Vec<String> = self.sources_for(alert).map(|source| source.incident.clone()).collect();
+        let mut incidents: Vec<String> =
+            self.sources_for(alert).map(|source| source.incident.clone()).collect();
         incidents.sort();
         incidents.dedup();
         incidents
@@ -125,7 +129,10 @@ impl Inhibitor {
 
     /// Whether the first would hold back the second, once it is seen.
     pub fn would_inhibit(&self, source: &Alert, target: &Alert) -> bool {
-        if self.rules.is_empty() || source.state != AlertState::Firing || source.fingerprint == target.fingerprint {
+        if self.rules.is_empty()
+            || source.state != AlertState::Firing
+            || source.fingerprint == target.fingerprint
+        {
             return false;
         }
         let (source, target) = (labels_of_now(source), labels_of_now(target));
@@ -208,7 +215,8 @@ mod tests {
     fn rules_without_a_side_are_refused() {
         let empty = rule(r#"{"source_matchers": [], "target_matchers": ["severity=info"]}"#);
         assert!(empty.validate().unwrap_err().contains("source_matchers"));
-        let empty = rule(r#"{"source_matchers": ["severity=info"], "target_matchers": ["a=b"], "equal": [""]}"#);
+        let empty =
+            rule(r#"{"source_matchers": ["severity=info"], "target_matchers": ["a=b"], "equal": [""]}"#);
         assert!(empty.validate().unwrap_err().contains("equal"));
         assert_eq!(rule(SEVERE).validate(), Ok(()));
         assert!(serde_json::from_str::<InhibitRule>(r#"{"source_match": []}"#).is_err());

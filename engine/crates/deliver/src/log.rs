@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use alerts::CONTENT_TYPE;
+use model::Alert;
+
 /// A record as it lay on the topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
@@ -12,6 +15,15 @@ pub struct Record {
     pub key: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
     pub payload: Vec<u8>,
+}
+
+impl Record {
+    /// The alert that it is, as JSON or protobuf; none if it is no alert.
+    pub fn alert(&self) -> Option<Alert> {
+        let kind = self.headers.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE));
+        let kind = kind.and_then(|(_, value)| std::str::from_utf8(value).ok());
+        alerts::decode(kind, &self.payload)
+    }
 }
 
 /// An offset of the group, with a few words to whoever goes on from it.

@@ -134,7 +134,7 @@ impl Outbox {
 
     pub fn on_record(&mut self, record: Record) {
         let Some(partition) = self.partitions.get_mut(&record.partition) else { return };
-        let alert: Option<Alert> = serde_json::from_slice(&record.payload).ok();
+        let alert = record.alert();
         if record.offset < partition.history_end {
             if let Some(alert) = alert {
                 self.inhibitor.observe(record.partition, &alert);

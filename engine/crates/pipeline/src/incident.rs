@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use alerts::Encoding;
 use correlate::{Correlator, CorrelatorLimits, Grouper};
 use model::{Alert, Anomaly, Incident, Output, SourceRecord, StateSection};
 
@@ -170,6 +171,7 @@ impl IncidentTask {
             step_ms,
             watermarks: SourceWatermarks::expecting(sources),
             taken_ms: None,
+    encoding: Encoding,
             advanced_ms: None,
             stage: IncidentStage::default(),
             waiting: BTreeMap::new(),
@@ -189,9 +191,15 @@ impl IncidentTask {
                 self.waiting_bytes += finding.size_bytes();
                 let (class, of) = turn_of(&finding);
                 self.waiting.insert((time_ms, class, of, self.arrivals), finding);
+            encoding: Encoding::Json,
                 self.arrivals += 1;
                 while self.waiting_bytes > self.waiting_bytes_max && self.take_first(i64::MAX) {
                     self.before_turn += 1;
+    /// Writes alerts as that.
+    pub fn with_alerts_as(self, encoding: Encoding) -> Self {
+        Self { encoding, ..self }
+    }
+
                 }
             }
             _ => self.stage.on_finding(finding, &mut self.conclusions),
@@ -247,7 +255,8 @@ impl PartitionTask for IncidentTask {
         {
             self.advance(watermark_ms, record.timestamp_ms);
         }
-        out.extend(self.conclusions.drain(..).map(|conclusion| events::output(&conclusion)));
+        let encoding = self.encoding;
+        out.extend(self.conclusions.drain(..).map(|conclusion| events::output(&conclusion, encoding)));
     }
 
     fn status(&self) -> TaskStatus {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use alerts::Encoding;
 use correlate::EdgeCall;
 use hashbrown::HashMap;
 use model::labels::{NAME, SERVICE};
@@ -465,7 +466,7 @@ impl SeriesTask {
 pub(crate) fn say(router: &Router, findings: Findings, out: &mut Vec<Output>) {
     for finding in &findings.findings {
         if let Finding::Anomaly(anomaly) = finding {
-            out.push(events::output(&Conclusion::Anomaly(anomaly.clone())));
+            out.push(events::output(&Conclusion::Anomaly(anomaly.clone()), Encoding::Json));
         }
     }
     wire::findings(router, findings, out);

@@ -76,6 +76,18 @@ fn the_offset_follows_what_was_accepted_and_nothing_else() {
 }
 
 #[test]
+fn alerts_are_read_as_json_and_as_protobuf() {
+    let mut outbox = outbox(wishes(8));
+    outbox.assigned(0, None, 0);
+    let protobuf = alerts::Encoding::Protobuf;
+    let headers = vec![(alerts::CONTENT_TYPE.to_owned(), protobuf.content_type().as_bytes().to_vec())];
+    let payload = protobuf.encode(&firing("a", 1, Severity::Warning));
+    outbox.on_record(Record { headers, payload, ..Record::default() });
+    outbox.on_record(record(1, &firing("b", 1, Severity::Warning)));
+    assert_eq!(tell_all(&mut outbox, &nobody), ["a/1", "b/1"]);
+}
+
+#[test]
 fn what_becomes_severe_is_told_and_so_is_its_end_however_severe_that_is() {
     let mut outbox = outbox(wishes(8));
     outbox.assigned(0, None, 0);
@@ -280,7 +292,8 @@ fn what_is_no_alert_is_passed_over_and_counted() {
 
 /// Alerts of `a0` hold back all others while they are critical.
 fn inhibiting(batch_max: usize) -> Wishes {
-    let rule = r#"{"source_matchers": ["severity=critical", "alertname=a0"], "target_matchers": ["alertname!=a0"]}"#;
+    let rule =
+        r#"{"source_matchers": ["severity=critical", "alertname=a0"], "target_matchers": ["alertname!=a0"]}"#;
     Wishes { inhibit_rules: vec![serde_json::from_str(rule).unwrap()], ..wishes(batch_max) }
 }
 
@@ -308,7 +321,11 @@ fn what_another_alert_holds_back_is_told_at_its_end_if_it_still_fires() {
         for (offset, alert) in alerts.iter().enumerate() {
             outbox.on_record(record(offset as i64, alert));
         }
-        assert_eq!(tell_all(&mut outbox, &nobody), ["a1/1", "a0/1", "a1/3"], "the end of what was told is told");
+        assert_eq!(
+            tell_all(&mut outbox, &nobody),
+            ["a1/1", "a0/1", "a1/3"],
+            "the end of what was told is told"
+        );
         assert_eq!(outbox.positions()[0].1.metadata, "held=a2");
         assert_eq!((outbox.counters.values().inhibited, outbox.counters.values().silenced), (3, 0));
         // Another process knows the same from the records before.
