@@ -3,10 +3,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 
-use controls::{NewRemark, NewSilence, Refused, Remark, RemarkRefused, Remarks, Silence, Silences};
+use controls::{
+    NewRemark, NewSilence, Refused, Remark, RemarkKind, RemarkRefused, Remarks, Silence, Silences,
+};
 use deliver::Silencer;
 use kafka::{ConnectionSettings, TopicReader, TopicSpec, TopicWriter, WriteRecord};
 use model::{Alert, Labels};
+use pipeline::Router;
+use pipeline::feedback::{self, Judgement};
+use pipeline::wire::{self, Finding, Findings};
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -23,6 +28,8 @@ pub struct Controls {
     known: Arc<RwLock<Known>>,
     reader: Mutex<Option<TopicReader>>,
     writer: TopicWriter,
+    /// The topic that the incident stage reads, and where on it.
+    findings: (String, Router),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +62,7 @@ impl Controls {
     pub fn start(
         connection: &ConnectionSettings,
         topic: &str,
+        findings: (String, Router),
         timeout: Duration,
     ) -> Result<Self, kafka::Error> {
         let known = Arc::<RwLock<Known>>::default();
@@ -67,7 +75,7 @@ impl Controls {
             known.remarks.on_record(key, record.payload);
         })?;
         let writer = TopicWriter::new(connection)?;
-        Ok(Self { topic: topic.to_owned(), known, reader: Mutex::new(Some(reader)), writer })
+        Ok(Self { topic: topic.to_owned(), known, reader: Mutex::new(Some(reader)), writer, findings })
     }
 
     /// What was read so far.
@@ -142,7 +150,28 @@ impl Controls {
 
     fn write_remark(&self, remark: &Remark) -> Result<(), ControlError> {
         let payload = serde_json::to_vec(remark).expect("plain data with text keys");
-        self.write(&Remarks::key(remark), "remark", &payload)
+        self.write(&Remarks::key(remark), "remark", &payload)?;
+        self.tell_stage(remark)
+    }
+
+    /// Lets the incident stage know of it, in the order of all that it reads. Said twice it counts once.
+    fn tell_stage(&self, remark: &Remark) -> Result<(), ControlError> {
+        let Some(finding) = finding_of(remark) else { return Ok(()) };
+        let (topic, router) = &self.findings;
+        let findings = Findings { findings: vec![finding], known_ms: None, watermark: None };
+        let mut records = Vec::new();
+        wire::findings(router, findings, &mut records);
+        for record in &records {
+            self.writer.write(WriteRecord {
+                topic,
+                partition: record.partition,
+                key: Some(&record.key),
+                headers: &record.headers,
+                payload: &record.payload,
+                ..WriteRecord::default()
+            })?;
+        }
+        Ok(self.writer.flush(WRITE_TIMEOUT)?)
     }
 
     fn write(&self, key: &str, noun: &str, payload: &[u8]) -> Result<(), ControlError> {
@@ -164,6 +193,25 @@ impl Controls {
         })?;
         Ok(self.writer.flush(WRITE_TIMEOUT)?)
     }
+}
+
+/// What the engine learns from a remark; nothing of one that only says that somebody looks after the incident.
+fn finding_of(remark: &Remark) -> Option<Finding> {
+    let judgement = match remark.kind {
+        RemarkKind::Acknowledged => return None,
+        RemarkKind::Expected => Judgement::Expected,
+        RemarkKind::Noise => Judgement::Noise,
+        RemarkKind::Right => Judgement::Right,
+        RemarkKind::WrongCause => Judgement::WrongCause,
+    };
+    Some(Finding::Remark(feedback::Remark {
+        id: remark.id.clone(),
+        incident: remark.incident.clone(),
+        judgement,
+        cause: remark.cause.clone(),
+        time_ms: remark.time_ms,
+        is_undone: remark.undone.is_some(),
+    }))
 }
 
 impl Silencer for Controls {

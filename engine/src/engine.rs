@@ -100,7 +100,9 @@ impl Engine {
         }
         let view = Arc::new(View::new(config.delivery.inhibit_rules.clone()));
         let reader = read_back(config, &connection, &view)?;
-        let controls = Arc::new(Controls::start(&connection, &config.topics.controls, START_TIMEOUT)?);
+        let findings = (config.topics.findings.clone(), router.clone());
+        let controls = Controls::start(&connection, &config.topics.controls, findings, START_TIMEOUT)?;
+        let controls = Arc::new(controls);
         let silencer: Arc<dyn deliver::Silencer> = Arc::<Controls>::clone(&controls);
         let delivery = Delivery::start(config, &silencer)?;
         let running = Arc::new(Running {

@@ -9,6 +9,7 @@ use model::{Alert, Anomaly, Incident, Output, SourceRecord, StateSection};
 use crate::alert::AlertStage;
 use crate::derive::step::AHEAD_MS;
 use crate::events;
+use crate::feedback::Feedback;
 use crate::settings::AnalysisSettings;
 use crate::state::{self, InvalidState};
 use crate::task::{PartitionTask, TaskStatus};
@@ -19,6 +20,7 @@ const ORDER: &str = "order";
 const CORRELATOR: &str = "correlator";
 const GROUPER: &str = "grouper";
 const ALERTS: &str = "alerts";
+const FEEDBACK: &str = "feedback";
 
 /// What the engine has to say, in its order.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +33,7 @@ pub enum Conclusion {
 pub struct IncidentStage {
     correlator: Correlator,
     grouper: Grouper,
+    feedback: Feedback,
     alerts: AlertStage,
 }
 
@@ -39,6 +42,7 @@ impl Default for IncidentStage {
         Self {
             correlator: Correlator::new(CorrelatorLimits::default()),
             grouper: Grouper::default(),
+            feedback: Feedback::default(),
             alerts: AlertStage::default(),
         }
     }
@@ -63,6 +67,7 @@ impl IncidentStage {
             }
             Finding::Change(change) => self.correlator.observe_change(change),
             Finding::Traces(evidence) => self.correlator.absorb(&evidence),
+            Finding::Remark(remark) => self.feedback.on_remark(&remark),
         }
     }
 
@@ -87,7 +92,8 @@ impl IncidentStage {
     }
 
     fn tell(&mut self, incidents: Vec<Incident>, out: &mut Vec<Conclusion>) {
-        for incident in incidents {
+        for mut incident in incidents {
+            self.feedback.apply(&mut incident);
             let alert = self.alerts.on_incident(&incident);
             out.push(Conclusion::Incident(incident));
             out.extend(alert.map(Conclusion::Alert));
@@ -102,6 +108,7 @@ impl IncidentStage {
                 name: GROUPER.to_owned(),
                 bytes: serde_json::to_vec(&self.grouper).expect("plain data, and memory does not fail"),
             },
+            StateSection { name: FEEDBACK.to_owned(), bytes: state::encode(&self.feedback) },
             StateSection { name: ALERTS.to_owned(), bytes: state::encode(&self.alerts) },
         ]
     }
@@ -110,6 +117,9 @@ impl IncidentStage {
         self.correlator.restore(state::section(sections, CORRELATOR)?);
         let grouper = serde_json::from_slice(state::bytes_of(sections, GROUPER)?);
         self.grouper.restore(grouper.map_err(|error| InvalidState::new(GROUPER, error))?);
+        // States of earlier versions have none.
+        let has_feedback = sections.iter().any(|section| section.name == FEEDBACK);
+        self.feedback = if has_feedback { state::section(sections, FEEDBACK)? } else { Feedback::default() };
         self.alerts = state::section(sections, ALERTS)?;
         Ok(())
     }
@@ -127,7 +137,7 @@ type Turn = (i64, u8, u128, u64);
 /// The order of findings of one time: first what is known, then what is judged by it.
 fn turn_of(finding: &Finding) -> (u8, u128) {
     match finding {
-        Finding::Service(_) | Finding::Change(_) => (0, 0),
+        Finding::Service(_) | Finding::Change(_) | Finding::Remark(_) => (0, 0),
         Finding::Traces(evidence) => (1, xxhash_rust::xxh3::xxh3_128(&state::encode(evidence))),
         Finding::Point { service, metric, .. } => {
             (2, xxhash_rust::xxh3::xxh3_128(format!("{service}\0{metric}").as_bytes()))
@@ -160,6 +170,7 @@ pub struct IncidentTask {
     /// Taken before their turn at the bound.
     before_turn: u64,
     conclusions: Vec<Conclusion>,
+    encoding: Encoding,
 }
 
 impl IncidentTask {
@@ -171,7 +182,6 @@ impl IncidentTask {
             step_ms,
             watermarks: SourceWatermarks::expecting(sources),
             taken_ms: None,
-    encoding: Encoding,
             advanced_ms: None,
             stage: IncidentStage::default(),
             waiting: BTreeMap::new(),
@@ -180,7 +190,13 @@ impl IncidentTask {
             arrivals: 0,
             before_turn: 0,
             conclusions: Vec::new(),
+            encoding: Encoding::Json,
         }
+    }
+
+    /// Writes alerts as that.
+    pub fn with_alerts_as(self, encoding: Encoding) -> Self {
+        Self { encoding, ..self }
     }
 
     fn take(&mut self, finding: Finding, known_ms: Option<i64>, written_ms: Option<i64>) {
@@ -191,15 +207,9 @@ impl IncidentTask {
                 self.waiting_bytes += finding.size_bytes();
                 let (class, of) = turn_of(&finding);
                 self.waiting.insert((time_ms, class, of, self.arrivals), finding);
-            encoding: Encoding::Json,
                 self.arrivals += 1;
                 while self.waiting_bytes > self.waiting_bytes_max && self.take_first(i64::MAX) {
                     self.before_turn += 1;
-    /// Writes alerts as that.
-    pub fn with_alerts_as(self, encoding: Encoding) -> Self {
-        Self { encoding, ..self }
-    }
-
                 }
             }
             _ => self.stage.on_finding(finding, &mut self.conclusions),

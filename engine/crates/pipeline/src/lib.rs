@@ -8,6 +8,7 @@ pub mod analysis;
 pub mod derive;
 pub mod detect;
 pub mod events;
+pub mod feedback;
 mod idle;
 pub mod in_process;
 pub mod incident;

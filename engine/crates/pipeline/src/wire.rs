@@ -10,6 +10,7 @@ use correlate::{EdgeCall, TraceEvidence};
 use model::{Anomaly, Change, Output, OutputTopic, SeriesId, SourceRecord, Telemetry};
 use serde::{Deserialize, Serialize};
 
+use crate::feedback::Remark;
 use crate::routing::Router;
 use crate::state;
 
@@ -47,6 +48,8 @@ pub enum Finding {
     Anomaly(Anomaly),
     Change(Change),
     Traces(TraceEvidence),
+    /// What somebody said of an incident.
+    Remark(Remark),
 }
 
 impl Finding {
@@ -62,6 +65,9 @@ impl Finding {
             }
             Self::Change(change) => 32 + change.service.len() + change.kind.len() + change.summary.len(),
             Self::Traces(evidence) => evidence.size_bytes(),
+            Self::Remark(remark) => {
+                64 + remark.id.len() + remark.incident.len() + remark.cause.as_ref().map_or(0, String::len)
+            }
         }
     }
 
@@ -70,7 +76,8 @@ impl Finding {
         match self {
             Self::Point { time_ms, .. } | Self::Normal { time_ms, .. } => Some(*time_ms),
             Self::Anomaly(anomaly) => Some(anomaly.time_ms),
-            Self::Service(_) | Self::Change(_) | Self::Traces(_) => None,
+            // What was said counts from where it stands in the order on.
+            Self::Service(_) | Self::Change(_) | Self::Traces(_) | Self::Remark(_) => None,
         }
     }
 }

@@ -142,3 +142,77 @@ fn beyond_the_bound_the_first_that_wait_are_taken_and_counted() {
     assert_eq!(restored.status(), bounded.status());
     assert_eq!(restored.waiting_bytes, bounded.waiting_bytes);
 }
+
+/// The same, later.
+fn later(findings: &Findings, by_ms: i64) -> Findings {
+    let mut findings = findings.clone();
+    for finding in &mut findings.findings {
+        match finding {
+            Finding::Point { time_ms, .. } => *time_ms += by_ms,
+            Finding::Anomaly(anomaly) => {
+                anomaly.time_ms += by_ms;
+                anomaly.id += "/later";
+            }
+            _ => {}
+        }
+    }
+    if let Some(SourceWatermark { watermark_ms: Some(ms), .. }) = &mut findings.watermark {
+        *ms += by_ms;
+    }
+    findings
+}
+
+#[test]
+fn what_was_called_noise_is_less_severe_the_next_time_also_after_a_restart() {
+    const LATER_MS: i64 = 7_200_000;
+    let both = || found(0).into_iter().zip(found(1)).flat_map(|(a, b)| [a, b]);
+    let incidents = |out: &[Output]| -> Vec<Incident> {
+        let said = out.iter().filter(|output| output.topic == OutputTopic::Incidents);
+        said.map(|output| serde_json::from_slice(&output.payload).unwrap()).collect()
+    };
+    // With nothing said, with a remark, with one that was taken back; with a restart before the second time.
+    let run = |remarks: &[bool], restarts: bool| {
+        let mut task = task();
+        let mut out = Vec::new();
+        both().for_each(|findings| out.extend(give(&mut task, &findings, Some(time_ms(&findings)))));
+        let first = incidents(&out);
+        for is_undone in remarks {
+            let remark = crate::feedback::Remark {
+                id: "r".to_owned(),
+                incident: first[0].incident.clone(),
+                judgement: crate::feedback::Judgement::Noise,
+                cause: None,
+                time_ms: START_MS + 3_600_000,
+                is_undone: *is_undone,
+            };
+            let findings =
+                Findings { findings: vec![Finding::Remark(remark)], known_ms: None, watermark: None };
+            assert!(give(&mut task, &findings, Some(START_MS + 3_600_000)).is_empty());
+        }
+        if restarts {
+            let mut next = self::task();
+            next.restore(&task.snapshot()).expect("a snapshot can be taken up");
+            task = next;
+        }
+        let mut out = Vec::new();
+        for findings in both().map(|findings| later(&findings, LATER_MS)) {
+            out.extend(give(&mut task, &findings, Some(time_ms(&findings))));
+        }
+        out
+    };
+    let plain = incidents(&run(&[], false));
+    let damped = run(&[false], false);
+    let worst = |incidents: &[Incident]| incidents.iter().map(|incident| incident.severity).max();
+    assert!(worst(&plain) > worst(&incidents(&damped)), "{:?} {:?}", worst(&plain), incidents(&damped));
+    assert_eq!(run(&[false], true), damped, "a restart makes no difference");
+    assert_eq!(incidents(&run(&[false, true], true)), plain, "what is taken back counts no more");
+}
+
+#[test]
+fn a_state_from_before_there_was_feedback_is_taken_up() {
+    let mut before = task();
+    found(0).iter().for_each(|findings| drop(give(&mut before, findings, None)));
+    let mut sections = before.snapshot();
+    sections.retain(|section| section.name != FEEDBACK);
+    task().restore(&sections).expect("it can be taken up");
+}
