@@ -18,7 +18,7 @@
 //! What a series does all the time is not known at first. Until it is, evidence counts less, and more of it only as far as it
 //! would if the series were like most: this is provisional, ranks what is odd, and does not alert by itself.
 //!
-//! Limits: times of day in UTC, no weeks; the absence of a usual pattern and gaps are no evidence; an incident in the first
+//! Limits: times of day in UTC, no weeks; the absence of a usual pattern and gaps are no evidence (see [`series_gone`](crate::series_gone)); an incident in the first
 //! 150 points or so is learned as normal. What is large each time and comes every few days, such as the fall of memory at a
 //! release, alerts each time. Novelty counts from the 100th block of 5 minutes on. State of a series: 8 KB at the most. The
 //! maps of places are bounded, and one that is full forgets the place that was not visited for the longest time, which is new

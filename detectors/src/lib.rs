@@ -16,6 +16,7 @@ pub mod isolation_forest;
 pub mod level_shift;
 pub mod registry;
 pub mod seasonal;
+pub mod series_gone;
 mod slices;
 pub mod tail;
 

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::SnapshotName;
 use deliver::DeliverySettings;
+use detectors::series_gone::SeriesGone;
 use pipeline::settings::{AnalysisSettings, DetectorSettings, Span};
+use pipeline::silence::Rule;
 use serde::Deserialize;
 
 use self::receivers::ReceiversConfig;
@@ -491,8 +493,13 @@ impl Config {
             if !names.insert(name) {
                 return Err(format!("detectors: two are called {name}; give one a name: of its own"));
             }
+            if detector.kind == SeriesGone::NAME {
+                Rule::new(detector).map_err(|error| format!("detectors: {name}: {error}"))?;
+                continue;
+            }
             let Some(spec) = detectors::DETECTORS.iter().find(|spec| spec.name == detector.kind) else {
-                let known: Vec<&str> = detectors::DETECTORS.iter().map(|spec| spec.name).collect();
+                let known = detectors::DETECTORS.iter().map(|spec| spec.name).chain([SeriesGone::NAME]);
+                let known: Vec<&str> = known.collect();
                 return Err(format!(
                     "detectors: kind {:?} is unknown; there are {}",
                     detector.kind,

@@ -307,6 +307,11 @@ impl Status for Running {
             "Findings taken out of order after an outage, since too many waited",
             &|v| MetricValue::Gauge(v.findings_before_turn as f64),
         );
+        of_workers(
+            "foreshock_silences_untold",
+            "Minutes of series that were gone and not told of, since too many were",
+            &|v| MetricValue::Gauge(v.silences_untold as f64),
+        );
         let alone = |name, help, value| Metric { name, help, value, labels: Vec::new() };
         let open = MetricValue::Gauge(self.view.open_incidents() as f64);
         metrics.push(alone("foreshock_incidents_open", "Incidents that are not resolved", open));

@@ -5,9 +5,11 @@
 //! Prints for each kind of series the alerts a week without any fault, after a week of learning, against the budget; and for
 //! each kind of fault how many are found while they last, the median delay, and how many would be by false alerts alone. The
 //! same in the first week of a series, while it is learned. "At budget" is what is found with the threshold at which a series
-//! without faults gives as many alerts as the budget has, so that detectors can be compared.
+//! without faults gives as many alerts as the budget has, so that detectors can be compared. What is gone is told by `series_gone`,
+//! whatever the detector; how often it tells of series that come and go as they always do is in a table of its own.
 
 mod generator;
+mod presence;
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ use std::process::ExitCode;
 use foreshock_detectors::{DETECTORS, DetectorSpec, Point, Slot};
 
 use generator::{FAULTS, Fault, KINDS, Kind, Random, Service};
+use presence::PATTERNS;
 
 const WEEKS: f64 = 4.0;
 const DAY_S: f64 = 86_400.0;
@@ -161,10 +164,13 @@ fn found(
     for seed in 0..count {
         let (points, start_s, interval_s) = series(KINDS[kind], seed, Some((fault, phase)));
         let duration_s = fault.duration_s(interval_s);
-        // What is gone is seen at its return.
-        let end_s = start_s + duration_s + if fault == Fault::Gone { 2.0 * interval_s } else { 0.0 };
+        let lasts_s = start_s..start_s + duration_s;
         let scored = scored(spec, &points);
-        let seen = |threshold: f64| alerts_s(&scored, threshold, &(start_s..end_s)).first().copied();
+        let times_s: Vec<f64> = points.iter().map(|point| point.time_ms as f64 / 1000.0).collect();
+        let gone_s =
+            presence::gone_s(&times_s, WEEKS * WEEK_S).into_iter().find(|at_s| lasts_s.contains(at_s));
+        let alert_s = |threshold: f64| alerts_s(&scored, threshold, &lasts_s).first().copied();
+        let seen = |threshold: f64| gone_s.into_iter().chain(alert_s(threshold)).reduce(f64::min);
         found.faults += 1;
         found.delays_s.extend(seen(THRESHOLD).map(|at_s| at_s - start_s));
         found.at_budget += usize::from(seen(at_budget).is_some());
@@ -219,6 +225,15 @@ fn main() -> ExitCode {
     let spec = DETECTORS.iter().find(|spec| spec.name == name).expect("a detector's name");
     let per_kind = count.div_ceil(KINDS.len() as u64);
     let per_fault = (count / 200).max(5);
+    println!(
+        "series_gone: {per_kind} series of each pattern, silences told a week in the first week, later; half a day without points: found, delay"
+    );
+    for pattern in PATTERNS {
+        let ([first, later], gone) = presence::measure(pattern, per_kind);
+        let gone = gone.map_or("-".to_owned(), |(share, minutes)| format!("{share:.2}{minutes:9.0} min"));
+        println!("{:12}{first:14.4}{later:14.4}{gone:>24}", format!("{pattern:?}"));
+    }
+    println!();
     let quiet = Quiet::of(spec, per_kind);
     for phase in &PHASES {
         println!("{name}, {}: {} series without faults", phase.name, per_kind * KINDS.len() as u64);

@@ -2,9 +2,12 @@
 
 #[path = "../../examples/generated/generator.rs"]
 mod generator;
+#[path = "../../examples/generated/presence.rs"]
+mod presence;
 
 use foreshock_detectors::{DETECTORS, Point, Slot};
 use generator::{FAULTS, Fault, KINDS, Kind, Random, Service};
+use presence::PATTERNS;
 
 const WEEK_S: f64 = 7.0 * 86_400.0;
 const WEEKS: f64 = 3.0;
@@ -75,5 +78,16 @@ fn plain_faults_are_found_while_they_last() {
             }
         }
         assert!(f64::from(faults) * share_min <= found as f64, "{fault:?}: {found} of {faults}");
+    }
+}
+
+#[test]
+fn half_a_day_without_points_is_told_while_it_lasts_and_habits_are_not() {
+    for pattern in PATTERNS {
+        let ([first, later], found) = presence::measure(pattern, 10);
+        assert!(first <= 4.0 && later <= 0.7, "{pattern:?}: {first} in the first week, {later} a week later");
+        if let Some((share, _)) = found {
+            assert!(share >= 0.9, "{pattern:?}: {share}");
+        }
     }
 }

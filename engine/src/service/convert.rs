@@ -74,6 +74,7 @@ pub fn anomaly(anomaly: model::Anomaly) -> v1::Anomaly {
         lower: anomaly.lower,
         upper: anomaly.upper,
         anomaly_score: anomaly.anomaly_score,
+        summary: anomaly.summary,
         severity: severity(anomaly.severity),
     }
 }

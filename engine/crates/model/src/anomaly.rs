@@ -22,7 +22,7 @@ impl Severity {
     }
 }
 
-/// What a detector found surprising about one point of one series.
+/// What a detector found surprising about one point of one series, or about there being none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Anomaly {
     /// Stable: hash of series, detector and time, in hexadecimal.
@@ -35,6 +35,7 @@ pub struct Anomaly {
     pub detector: String,
     /// Event time of the point, ms since the epoch.
     pub time_ms: i64,
+    /// Of a series that is gone: the silence in s, where an interval between points was expected.
     pub value: f64,
     pub expected: f64,
     pub lower: f64,
@@ -42,4 +43,6 @@ pub struct Anomaly {
     /// 0..1, as in the public score: above 0.5 is an anomaly.
     pub anomaly_score: f64,
     pub severity: Severity,
+    /// What is odd about it, in words.
+    pub summary: String,
 }

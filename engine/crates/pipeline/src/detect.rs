@@ -3,6 +3,7 @@
 //! Points are gathered and every detector judges them at once, so that dynamic dispatch is paid per batch and not per
 //! point. What comes out is in the order of the points, then of the detectors, whatever the batches were.
 
+use detectors::series_gone::SeriesGone;
 use detectors::{DetectorBank, Point, Slot, Verdict};
 use model::labels::NAME;
 use model::{Anomaly, Labels, Matcher, SeriesId, Severity, StateSection};
@@ -11,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::idle::{IdleStates, Part};
 use crate::series_table::{Series, SeriesTable};
 use crate::settings::{AnalysisSettings, DetectorSettings};
+use crate::silence::{PRESENCE_BYTES, Rule, Silences, Told};
 use crate::state::{self, InvalidState};
 
 /// A detector that cannot be made as configured.
@@ -49,6 +51,7 @@ struct Gathered {
 pub struct Detect {
     series: SeriesTable,
     watches: Vec<Watch>,
+    silences: Silences,
     gathered: Vec<Gathered>,
     /// By slot: bytes that are set aside for the series.
     reserved: Vec<u32>,
@@ -72,11 +75,15 @@ const GATHERED_MAX: usize = 4096;
 
 impl Detect {
     pub fn new(settings: &AnalysisSettings, detectors: &[DetectorSettings]) -> Result<Self, InvalidDetector> {
-        let watches = detectors.iter().map(watch).collect::<Result<_, _>>()?;
+        let is_rule = |detector: &&DetectorSettings| detector.kind == SeriesGone::NAME;
+        let watches =
+            detectors.iter().filter(|detector| !is_rule(detector)).map(watch).collect::<Result<_, _>>()?;
+        let rules = detectors.iter().filter(is_rule).map(rule).collect::<Result<_, _>>()?;
         let series = SeriesTable::with_limit(settings.series_max);
         Ok(Self {
             series,
             watches,
+            silences: Silences::new(rules),
             gathered: Vec::new(),
             reserved: Vec::new(),
             reserved_bytes: 0,
@@ -92,7 +99,7 @@ impl Detect {
     }
 
     /// Begins to write down the state between two flushes. Returns what is complete already.
-    pub fn begin_state(&mut self) -> StateSection {
+    pub fn begin_state(&mut self) -> Vec<StateSection> {
         assert!(self.gathered.is_empty(), "flushed before a snapshot");
         let series = (self.series.state(), self.over_limit);
         for watch in &mut self.watches {
@@ -101,7 +108,7 @@ impl Detect {
         }
         self.idle.begin_snapshot();
         self.idle_written = None;
-        StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) }
+        vec![StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) }, self.silences.state()]
     }
 
     /// Writes on, the states of up to so many series of one detector, or of idle ones. Returns the other sections once all are complete.
@@ -137,10 +144,12 @@ impl Detect {
             }
         }
         self.idle.restore(sections)?;
+        begun_anew.extend(self.silences.restore(sections).err());
         (self.reserved, self.reserved_bytes) = (Vec::new(), 0);
         for slot in 0..self.series.slots() {
             self.admit(slot);
         }
+        self.silences.restored();
         Ok(begun_anew)
     }
 
@@ -159,23 +168,39 @@ impl Detect {
         self.over_limit
     }
 
-    /// Gathers one finite point; returns whether it is time to [`flush`](Self::flush).
+    /// Silences that were not told since too many were.
+    pub fn silences_untold(&self) -> u64 {
+        self.silences.untold()
+    }
+
+    /// Tells which series are gone at the full minutes up to `watermark_ms`.
+    pub fn tell_silences(&mut self, watermark_ms: i64, out: &mut Vec<Told>) {
+        let series = &self.series;
+        self.silences.advance(watermark_ms, |slot| series.get(slot).map(|series| &series.labels), out);
+    }
+
+    /// Gathers one finite point; returns whether it is time to [`flush`](Self::flush). If it `is_presence` the series is missed
+    /// when no other comes.
     pub fn gather(
         &mut self,
         id: SeriesId,
         labels: impl FnOnce() -> Labels,
         time_ms: i64,
         value: f64,
+        is_presence: bool,
     ) -> bool {
         let known = self.series.len();
         let has_room = self.reserved_bytes < self.memory_bytes;
-        let Some(slot) = self.series.slot_for(id, time_ms, has_room, labels) else {
+        let Some((slot, before_ms)) = self.series.slot_for(id, time_ms, has_room, labels) else {
             self.over_limit += 1;
             return false;
         };
         if self.series.len() > known {
             self.admit(slot);
             self.take_back(id, slot);
+        }
+        if is_presence {
+            self.silences.observe(slot, time_ms, before_ms);
         }
         self.gathered.push(Gathered { slot, time_ms, value });
         self.gathered.len() >= GATHERED_MAX
@@ -194,6 +219,9 @@ impl Detect {
             if watch.watched[slot as usize] {
                 bytes += watch.bank.state_bytes_max();
             }
+        }
+        if self.silences.admit(slot, &series.labels) {
+            bytes += PRESENCE_BYTES;
         }
         if self.reserved.len() <= slot as usize {
             self.reserved.resize(slot as usize + 1, 0);
@@ -293,6 +321,7 @@ impl Detect {
         for &slot in slots {
             let bytes = std::mem::take(&mut self.reserved[slot as usize]) as usize;
             self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
+            self.silences.forget(slot);
         }
         self.series.remove(slots);
     }
@@ -328,7 +357,8 @@ fn roomy(limit: usize) -> usize {
 fn watch(settings: &DetectorSettings) -> Result<Watch, InvalidDetector> {
     let name = settings.name.clone().unwrap_or_else(|| settings.kind.clone());
     let spec = detectors::DETECTORS.iter().find(|spec| spec.name == settings.kind).ok_or_else(|| {
-        let known: Vec<&str> = detectors::DETECTORS.iter().map(|spec| spec.name).collect();
+        let known = detectors::DETECTORS.iter().map(|spec| spec.name).chain([SeriesGone::NAME]);
+        let known: Vec<&str> = known.collect();
         InvalidDetector::Unknown { kind: settings.kind.clone(), known: known.join(", ") }
     })?;
     let parameters = serde_json::Value::Object(settings.parameters.clone());
@@ -339,13 +369,36 @@ fn watch(settings: &DetectorSettings) -> Result<Watch, InvalidDetector> {
     Ok(Watch { name, matchers, bank, watched, slots, points, rows, verdicts, written })
 }
 
-fn anomaly(id: SeriesId, labels: &Labels, detector: &str, point: Point, verdict: &Verdict) -> Anomaly {
-    let identity = format!("{id}/{detector}/{}", point.time_ms);
-    let severity = match verdict.anomaly_score {
+fn rule(settings: &DetectorSettings) -> Result<Rule, InvalidDetector> {
+    let name = settings.name.clone().unwrap_or_else(|| settings.kind.clone());
+    Rule::new(settings).map_err(|error| InvalidDetector::Parameters { name, reason: error.to_string() })
+}
+
+/// As attention goes: from 2 : 1 on it is a warning, from 4 : 1 on critical.
+pub(crate) fn severity_of(anomaly_score: f64) -> Severity {
+    match anomaly_score {
         score if score > 0.8 => Severity::Critical,
         score if score > 2.0 / 3.0 => Severity::Warning,
         _ => Severity::Info,
-    };
+    }
+}
+
+/// A number as short as tells it apart.
+fn short(number: f64) -> String {
+    let size = number.abs();
+    if number == 0.0 || (1e-3..1e6).contains(&size) {
+        let decimals = (3 - size.max(1e-3).log10().floor() as i32).clamp(0, 6) as usize;
+        let text = format!("{number:.decimals$}");
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    } else {
+        format!("{number:.3e}")
+    }
+}
+
+fn anomaly(id: SeriesId, labels: &Labels, detector: &str, point: Point, verdict: &Verdict) -> Anomaly {
+    let identity = format!("{id}/{detector}/{}", point.time_ms);
+    let [value, expected, lower, upper] =
+        [point.value, verdict.expected, verdict.lower, verdict.upper].map(short);
     Anomaly {
         id: format!("{:016x}", xxh3_64(identity.as_bytes())),
         labels: labels.clone(),
@@ -358,7 +411,8 @@ fn anomaly(id: SeriesId, labels: &Labels, detector: &str, point: Point, verdict:
         lower: verdict.lower,
         upper: verdict.upper,
         anomaly_score: verdict.anomaly_score,
-        severity,
+        severity: severity_of(verdict.anomaly_score),
+        summary: format!("{value} where {expected} was expected ({lower} to {upper})"),
     }
 }
 
@@ -386,7 +440,7 @@ mod tests {
                 let noise = [9.0, 10.5, 11.0, 9.5][i % 4];
                 let value = if metric == "b" && i == 150 { 900.0 } else { noise };
                 let labels = Labels::of("cart", metric);
-                let full = detect.gather(labels.id(), || labels.clone(), i as i64 * 10_000, value);
+                let full = detect.gather(labels.id(), || labels.clone(), i as i64 * 10_000, value, true);
                 if full || i % flush_every == 0 {
                     detect.flush(|_, _, _, _, anomalies| {
                         found.extend(anomalies.into_iter().map(|a| (a.metric, a.detector, a.time_ms)));
@@ -420,7 +474,7 @@ mod tests {
         let mut detect = new();
         let gather = |detect: &mut Detect, i: i64, time_ms| {
             let labels = Labels::of("cart", &format!("metric_{i}"));
-            detect.gather(labels.id(), || labels.clone(), time_ms, 1.0);
+            detect.gather(labels.id(), || labels.clone(), time_ms, 1.0, true);
         };
         (0..1000).for_each(|i| gather(&mut detect, i, i * 1_000));
         detect.flush(|_, _, _, _, _| {});
@@ -429,7 +483,7 @@ mod tests {
         assert_eq!(detect.over_limit(), 1000 - known as u64);
         assert!(detect.reserved_bytes() <= (1 << 20) + (16 << 10));
         let mut restored = new();
-        let mut state = vec![detect.begin_state()];
+        let mut state = detect.begin_state();
         state.extend(std::iter::repeat_with(|| detect.continue_state(usize::MAX)).flatten().next().unwrap());
         restored.restore(&state).unwrap();
         assert_eq!(restored.reserved_bytes(), detect.reserved_bytes());

@@ -20,6 +20,7 @@ pub mod series;
 pub mod series_table;
 pub mod service_points;
 pub mod settings;
+pub mod silence;
 pub mod state;
 pub mod task;
 pub mod trace;

@@ -24,6 +24,7 @@ use crate::ingest::end_ms;
 use crate::log_templates::LogTemplates;
 use crate::routing::{Router, names};
 use crate::settings::{AnalysisSettings, DetectorSettings};
+use crate::silence::Told;
 use crate::state::{self, InvalidState};
 use crate::task::{PartitionTask, TaskStatus};
 use crate::watermark::{SourceWatermarks, steps};
@@ -130,6 +131,7 @@ impl SeriesStage {
             late_rows: self.steps.late() + self.calls.late(),
             early_rows: self.steps.early() + self.calls.early(),
             findings_before_turn: 0,
+            silences_untold: self.detect.silences_untold(),
         }
     }
 
@@ -164,7 +166,7 @@ impl SeriesStage {
             },
         };
         if let Some(value) = value {
-            self.point(id, || Labels::parse(row.labels), row.time_ms, value, out);
+            self.point(id, || Labels::parse(row.labels), (row.time_ms, value), true, out);
         }
     }
 
@@ -192,7 +194,9 @@ impl SeriesStage {
         for (suffix, value) in values {
             if let Some(value) = value {
                 let derived = labels.with(NAME, &format!("{}.{suffix}", labels.name()));
-                self.point(derived.id(), || derived.clone(), row.time_ms, value, out);
+                // There is no mean of nothing: that the histogram is there is told by its count.
+                let is_presence = suffix == "count";
+                self.point(derived.id(), || derived.clone(), (row.time_ms, value), is_presence, out);
             }
         }
     }
@@ -232,6 +236,12 @@ impl SeriesStage {
         let mut closed = std::mem::take(&mut self.closed);
         self.steps.close(watermark_ms, &mut closed);
         self.judge(closed, out);
+        let mut told = Vec::new();
+        self.detect.tell_silences(watermark_ms, &mut told);
+        out.extend(told.into_iter().map(|told| match told {
+            Told::Gone(anomaly) => Finding::Anomaly(anomaly),
+            Told::Over { series, time_ms } => Finding::Normal { series, time_ms },
+        }));
         let idle_ms = watermark_ms.saturating_sub(self.settings.series_idle.ms());
         self.detect.forget_idle_since(idle_ms);
         self.detect.idle_mut().advance(watermark_ms);
@@ -268,7 +278,8 @@ impl SeriesStage {
 
     fn judge(&mut self, mut closed: Vec<StepValue>, out: &mut Vec<Finding>) {
         for value in closed.drain(..) {
-            self.point(value.labels.id(), || value.labels.clone(), value.time_ms, value.value, out);
+            let point = (value.time_ms, value.value);
+            self.point(value.labels.id(), || value.labels.clone(), point, true, out);
         }
         self.closed = closed;
         self.flush(out);
@@ -302,8 +313,8 @@ impl SeriesStage {
         &mut self,
         id: SeriesId,
         labels: impl FnOnce() -> Labels,
-        time_ms: i64,
-        value: f64,
+        (time_ms, value): (i64, f64),
+        is_presence: bool,
         out: &mut Vec<Finding>,
     ) {
         if !value.is_finite() {
@@ -312,7 +323,7 @@ impl SeriesStage {
         if self.is_full() && !self.detect.has(id) {
             self.make_room(out);
         }
-        if self.detect.gather(id, labels, time_ms, value) {
+        if self.detect.gather(id, labels, time_ms, value, is_presence) {
             self.flush(out);
         }
     }
@@ -347,11 +358,12 @@ impl SeriesStage {
         raw.sort_unstable_by_key(|(id, _)| **id);
         let services = (&self.services, self.services_ms);
         let derive = (raw, self.raw_over_limit, &self.steps, &self.calls, &self.suspects, services);
-        vec![
+        let mut sections = vec![
             StateSection { name: DERIVE.to_owned(), bytes: state::encode(&derive) },
             StateSection { name: TEMPLATES.to_owned(), bytes: self.templates.snapshot() },
-            self.detect.begin_state(),
-        ]
+        ];
+        sections.extend(self.detect.begin_state());
+        sections
     }
 
     /// Writes on, see [`PartitionTask::continue_snapshot`].

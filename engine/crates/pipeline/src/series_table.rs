@@ -89,19 +89,22 @@ impl SeriesTable {
         self.index.is_empty()
     }
 
-    /// The slot of a series, which is made if there is room; `None` at the limit. `time_ms` keeps it from being evicted.
+    /// The slot of a series, which is made if there is room, and its newest point before; `None` at the limit. `time_ms` keeps it
+    /// from being evicted.
     pub fn slot_for(
         &mut self,
         id: SeriesId,
         time_ms: i64,
         has_room: bool,
         labels: impl FnOnce() -> Labels,
-    ) -> Option<u32> {
+    ) -> Option<(u32, Option<i64>)> {
         if let Some(slot) = self.find(id) {
-            if let Some(series) = &mut self.series[slot as usize] {
-                series.last_ms = series.last_ms.max(time_ms);
-            }
-            return Some(slot);
+            let before_ms = self.series[slot as usize].as_mut().map(|series| {
+                let before_ms = series.last_ms;
+                series.last_ms = before_ms.max(time_ms);
+                before_ms
+            });
+            return Some((slot, before_ms));
         }
         if !has_room || self.index.len() >= self.limit {
             return None;
@@ -112,7 +115,7 @@ impl SeriesTable {
         }
         self.series[slot as usize] = Some(Series { id, labels: labels(), last_ms: time_ms });
         self.index_slot(id, slot);
-        Some(slot)
+        Some((slot, None))
     }
 
     pub fn get(&self, slot: u32) -> Option<&Series> {
@@ -149,15 +152,16 @@ mod tests {
             let labels = Labels::of("cart", name);
             table.slot_for(labels.id(), time_ms, true, || labels.clone())
         };
-        assert_eq!(slot(&mut table, "a", 0), Some(0));
-        assert_eq!(slot(&mut table, "b", 5), Some(1));
-        assert_eq!(slot(&mut table, "a", 9), Some(0));
+        let known = |slot, before_ms| Some((slot, Some(before_ms)));
+        assert_eq!(slot(&mut table, "a", 0), Some((0, None)));
+        assert_eq!(slot(&mut table, "b", 5), Some((1, None)));
+        assert_eq!(slot(&mut table, "a", 9), known(0, 0));
         assert_eq!(slot(&mut table, "c", 9), None, "at the limit");
         let idle: Vec<(u32, i64)> =
             table.idle_since(6).map(|(slot, series)| (slot, series.last_ms)).collect();
         assert_eq!(idle, [(1, 5)]);
         table.remove(&[1]);
-        assert_eq!(slot(&mut table, "c", 10), Some(1));
+        assert_eq!(slot(&mut table, "c", 10), Some((1, None)));
         assert_eq!(table.get(1).map(|series| series.labels.name()), Some("c"));
         assert_eq!(table.len(), 2);
     }

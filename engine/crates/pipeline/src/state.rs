@@ -24,7 +24,7 @@ impl InvalidState {
 }
 
 /// Of what a section or record in postcard holds: raised when a type in it changes, so that an older one is refused and not misread.
-pub(crate) const VERSION: u8 = 4;
+pub(crate) const VERSION: u8 = 5;
 
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(value, vec![VERSION]).expect("plain data of known lengths, and memory does not fail")

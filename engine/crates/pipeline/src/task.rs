@@ -29,6 +29,8 @@ pub struct TaskStatus {
     pub early_rows: u64,
     /// Findings that had to be taken before their turn, since those that wait may take no more memory.
     pub findings_before_turn: u64,
+    /// Series that are gone and were not told of, since too many were.
+    pub silences_untold: u64,
 }
 
 /// A synchronous state machine over the records of one partition, in their order.

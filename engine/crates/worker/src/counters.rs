@@ -40,6 +40,7 @@ pub struct WorkerCounters {
     pub(crate) late_rows: AtomicU64,
     pub(crate) early_rows: AtomicU64,
     pub(crate) findings_before_turn: AtomicU64,
+    pub(crate) silences_untold: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -97,6 +98,7 @@ pub struct CounterValues {
     pub late_rows: u64,
     pub early_rows: u64,
     pub findings_before_turn: u64,
+    pub silences_untold: u64,
 }
 
 impl WorkerCounters {
@@ -134,6 +136,7 @@ impl WorkerCounters {
             late_rows: self.late_rows.load(Relaxed),
             early_rows: self.early_rows.load(Relaxed),
             findings_before_turn: self.findings_before_turn.load(Relaxed),
+            silences_untold: self.silences_untold.load(Relaxed),
         }
     }
 
@@ -154,6 +157,7 @@ impl WorkerCounters {
             sum.late_rows += task.late_rows;
             sum.early_rows += task.early_rows;
             sum.findings_before_turn += task.findings_before_turn;
+            sum.silences_untold += task.silences_untold;
         }
         self.watermark_ms.store(sum.watermark_ms.unwrap_or_default(), Relaxed);
         self.series.store(sum.series, Relaxed);
@@ -166,6 +170,7 @@ impl WorkerCounters {
         self.late_rows.store(sum.late_rows, Relaxed);
         self.early_rows.store(sum.early_rows, Relaxed);
         self.findings_before_turn.store(sum.findings_before_turn, Relaxed);
+        self.silences_untold.store(sum.silences_untold, Relaxed);
     }
 
     pub(crate) fn committed(&self, latency: Duration) {

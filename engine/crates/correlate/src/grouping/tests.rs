@@ -15,6 +15,7 @@ fn anomaly(time_ms: i64, service: &str, metric: &str, severity: Severity) -> Ano
         lower: 0.0,
         upper: 1.5,
         anomaly_score: 0.9,
+        summary: String::new(),
         severity,
     }
 }

@@ -20,6 +20,7 @@ fn anomaly(metric: &str, time_ms: i64) -> Finding {
         lower: 0.0,
         upper: 2.0,
         anomaly_score: 0.7,
+        summary: String::new(),
         severity: Severity::Warning,
     })
 }
