@@ -9,7 +9,7 @@ use crate::{Detector, DetectorBank, InvalidSnapshot, Point, Slot, Verdict};
 /// What follows the version, in postcard: the detector's name, the number of states, and each as an option, which is none
 /// for one that is as it began. The version grows by one with every change of what a state holds: postcard names no fields, so
 /// an older state could be taken for one of today.
-pub(crate) const SNAPSHOT_VERSION: u8 = 4;
+pub(crate) const SNAPSHOT_VERSION: u8 = 5;
 
 pub(crate) struct Bank<D: Detector> {
     detector: D,

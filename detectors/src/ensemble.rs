@@ -18,17 +18,22 @@
 //! What a series does all the time is not known at first. Until it is, evidence counts less, and more of it only as far as it
 //! would if the series were like most: this is provisional, ranks what is odd, and does not alert by itself.
 //!
-//! Limits: times of day in UTC, no weeks; the absence of a usual pattern and gaps are no evidence (see [`series_gone`](crate::series_gone)); an incident in the first
-//! 150 points or so is learned as normal. What is large each time and comes every few days, such as the fall of memory at a
-//! release, alerts each time. Novelty counts from the 100th block of 5 minutes on. State of a series: 8 KB at the most. The
+//! Two habits are known as such. The falls of a saw-tooth, such as memory that is given back at each restart, are no news from the third on.
+//! And a season that is there every day is missed: one that has been absent for some hours is an alert of its own.
+//!
+//! Limits: times of day in UTC, no weeks; gaps are no evidence (see [`series_gone`](crate::series_gone)); an incident in the first
+//! 150 points or so is learned as normal; a season is missed after it was learned for a week. What is large each time and comes every
+//! few days alerts each time. Novelty counts from the 100th block of 5 minutes on. State of a series: 8 KB at the most. The
 //! maps of places are bounded, and one that is full forgets the place that was not visited for the longest time, which is new
 //! again when it is visited next.
 
+mod absence;
 mod constants;
 mod day;
 mod level;
 mod novelty;
 mod places;
+mod reset;
 mod residuals;
 mod still;
 
@@ -389,6 +394,61 @@ mod tests {
         }
         assert_eq!(score(20.0, Constants::default().usual_excess), score(20.0, 1e9), "it alerts by itself");
         assert!(score(20.0, 1e9) > 0.5);
+    }
+
+    #[test]
+    fn a_season_that_is_absent_is_an_alert() {
+        let season = |i: i64| 20.0 * (i as f64 * std::f64::consts::TAU / DAY as f64).sin();
+        // From where it is half-way, so that nothing jumps.
+        let is_flat = |i: i64| (15 * DAY..16 * DAY).contains(&i);
+        let value = |i: i64| noise(i) + if is_flat(i) { 0.0 } else { season(i) };
+        let found = alerts(&Ensemble::default(), 20 * DAY, value);
+        let absent: Vec<i64> = found.iter().copied().filter(|i| *i >= 14 * DAY).collect();
+        // Where it should have risen, or later, when hours of it are missing; and nothing when it is back.
+        assert!(absent.len() <= 2 && absent.iter().all(|i| is_flat(*i)), "{found:?}");
+        assert!(absent.iter().any(|i| *i > 15 * DAY + DAY / 4), "hours are missing: {found:?}");
+    }
+
+    #[test]
+    fn a_saw_tooth_is_usual_and_a_deeper_fall_is_not() {
+        // Memory that rises for two days or so until a restart.
+        let saw = |i: i64| 100.0 + 60.0 * ((i % 577) as f64 / 577.0) + noise(i);
+        let value = |i: i64| if (5500..5510).contains(&i) { 20.0 } else { saw(i) };
+        let found = alerts(&Ensemble::default(), 6000, value);
+        let later: Vec<i64> = found.iter().copied().filter(|i| *i > 3 * 577).collect();
+        assert!(later.contains(&5500), "{found:?}");
+        assert!(later.iter().filter(|i| !(5500..5530).contains(*i)).count() <= 1, "{found:?}");
+    }
+
+    #[test]
+    fn a_slow_degradation_is_found_while_it_grows() {
+        let value = |i: i64| noise(i) + ((i - 3000) as f64 * 12.0 / (2 * DAY) as f64).clamp(0.0, 12.0);
+        let found = alerts(&Ensemble::default(), 3000 + 2 * DAY, value);
+        assert!(found.iter().any(|i| *i >= 3000), "{found:?}");
+    }
+
+    #[test]
+    fn each_of_many_incidents_of_a_series_alerts() {
+        // Of an hour, one in two days. What comes every day is a habit after some.
+        let begins: Vec<i64> = (0..6).map(|k| 3000 + 600 * k + 37 * (k % 3)).collect();
+        let is_out = |i: i64| begins.iter().any(|begin| (*begin..begin + 12).contains(&i));
+        let found = alerts(&Ensemble::default(), 7000, |i| noise(i) + if is_out(i) { 40.0 } else { 0.0 });
+        let missed: Vec<&i64> = begins.iter().filter(|begin| !found.contains(begin)).collect();
+        assert_eq!(missed, [&0; 0], "{found:?}");
+    }
+
+    #[test]
+    fn an_incident_in_the_first_hours_of_a_series_alerts() {
+        for (step_ms, begins) in [(60_000, 180), (15_000, 600), (300_000, 80)] {
+            let (detector, mut state) = (Ensemble::default(), EnsembleState::default());
+            let mut is_alert = |i: i64| {
+                let value = noise(i) + if i >= begins { 40.0 } else { 0.0 };
+                let verdict = detector.update(&mut state, Point { time_ms: i * step_ms, value });
+                verdict.is_some_and(|verdict| verdict.is_anomalous())
+            };
+            let found: Vec<i64> = (0..begins + 20).filter(|i| is_alert(*i)).collect();
+            assert!(found.contains(&begins), "{step_ms}: {found:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::day::DayProfile;
+use super::reset::Reset;
 use super::residuals::{Residuals, SIGMA_PER_SCALE};
 use super::still::Still;
 use super::{STATE_MAX, Setting, weight};
@@ -37,6 +38,7 @@ pub(super) struct Level {
     last: f64,
     steps: Residuals,
     still: Still,
+    reset: Reset,
     /// Falls from 1 to 0.
     unlearned: f64,
     /// Of the residuals. It only explains them away: as a forecast it would carry incidents into the days after.
@@ -64,6 +66,7 @@ impl Level {
             level.residuals.learn(residual, limit, level.points, setting);
             level.learn_step(*value, limit, setting);
             level.still.observe(*value, level.points, setting);
+            level.reset.observe(*value, level.steps.scale());
             level.learn_day(level.day.part(*time_ms), residual, scale, setting);
             level.count(setting);
         }
@@ -76,6 +79,7 @@ impl Level {
             && self.residuals.is_sound()
             && self.steps.is_sound()
             && self.still.is_sound()
+            && self.reset.is_sound()
             && (0.0..1.0).contains(&self.unlearned)
             && [&self.day, &self.day_spread]
                 .into_iter()
@@ -84,6 +88,10 @@ impl Level {
 
     /// Judges a value, then learns from it.
     pub fn observe(&mut self, time_ms: i64, value: f64, setting: Setting) -> Judgement {
+        if self.reset.observe(value, self.steps.scale()) {
+            // A saw-tooth begins again: the level is where it did.
+            (self.mean, self.last) = (value, value);
+        }
         let residual = value - self.mean;
         let part = self.day.part(time_ms);
         let scale = self.residuals.scale();

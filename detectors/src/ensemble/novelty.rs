@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::absence::Absence;
 use super::day::DayProfile;
 use super::places::Places;
 use super::{Constants, STATE_MAX, Setting, is_size, weight};
@@ -134,7 +135,7 @@ impl Picture {
             self.bend = setting.constants.bend * value.abs();
         }
         let curved = if value == 0.0 { 0.0 } else { value.signum() * (value.abs() / self.bend).ln_1p() };
-        let (rest, is_seasonal) = self.season.observe(time_ms, value, self.blocks, setting);
+        let (rest, is_seasonal, absent) = self.season.observe(time_ms, value, self.blocks, setting);
         let is_seasonal = is_seasonal && time_ms.saturating_sub(self.first_ms) > SEASON_MS_MIN;
 
         for _ in 0..self.linear.observe(value, self.blocks, setting) {
@@ -160,7 +161,7 @@ impl Picture {
             self.curved.forget(self.blocks);
             self.seasonal.forget(self.blocks);
         }
-        evidence / setting.constants.alert_ranges
+        evidence / setting.constants.alert_ranges + absent
     }
 
     fn is_sound(&self) -> bool {
@@ -276,11 +277,19 @@ struct Season {
     /// Mean deviations from the level and from the time of day.
     around_level: f64,
     around_day: f64,
+    absence: Absence,
 }
 
 impl Season {
-    /// The deviation from what is usual at this time of day, if that is known, and whether the series is a seasonal one.
-    fn observe(&mut self, time_ms: i64, value: f64, blocks: u32, setting: Setting) -> (Option<f64>, bool) {
+    /// The deviation from what is usual at this time of day, if that is known, whether the series is a seasonal one, and the
+    /// evidence that its season is absent.
+    fn observe(
+        &mut self,
+        time_ms: i64,
+        value: f64,
+        blocks: u32,
+        setting: Setting,
+    ) -> (Option<f64>, bool, f64) {
         if blocks == 0 {
             self.level = value;
         }
@@ -295,7 +304,8 @@ impl Season {
         self.level += by * (value - self.level);
         self.day.learn(part, error, DAY_WEIGHT);
         let strong = self.around_day < (1.0 - setting.constants.season_strength_min) * self.around_level;
-        (rest, strong)
+        let absent = rest.map_or(0.0, |rest| self.absence.observe(value - rest, value, strong));
+        (rest, strong, absent)
     }
 
     fn is_sound(&self) -> bool {
@@ -303,5 +313,6 @@ impl Season {
             && self.level.abs() <= STATE_MAX
             && is_size(self.around_level)
             && is_size(self.around_day)
+            && self.absence.is_sound()
     }
 }

@@ -84,7 +84,7 @@ pub struct DetectorSettings {
     /// Stands in the anomalies; the kind if it is not given.
     #[serde(default)]
     pub name: Option<String>,
-    /// One of the detectors in the list (`ewma`, `seasonal`, `isolation_forest`).
+    /// One of the detectors in the list, such as `ewma` or `ensemble`, or `series_gone`.
     pub kind: String,
     /// The series must satisfy all of these matchers; without any, every series is watched.
     #[serde(default, rename = "match")]
