@@ -15,6 +15,7 @@ const HEADER: &str = "content-encoding";
 const SNAPPY_FRAMES: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 /// zstd's largest window up to level 19, 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+const PIECE_BYTES: usize = 16 << 10;
 
 /// Decompresses what another decoder then reads, and shortens its reasons.
 pub(crate) struct Decompressing<D> {
@@ -121,11 +122,19 @@ pub(crate) fn snappy_block(payload: &[u8], limit: usize, out: &mut Vec<u8>) -> R
 
 fn read(encoding: &'static str, reader: impl Read, limit: usize, out: &mut Vec<u8>) -> Result<(), Rejected> {
     // One byte more than allowed is enough to know.
-    let read = reader.take(limit as u64 + 1).read_to_end(out);
-    if out.len() > limit {
-        return Err(Rejected::DecompressedTooLarge { limit });
+    let mut reader = reader.take(limit as u64 + 1);
+    // In pieces of one size, whatever room `out` has: zstd accepts frames by the room for them.
+    let mut piece = [0; PIECE_BYTES];
+    loop {
+        let length = reader.read(&mut piece).map_err(|error| compression(encoding, &error))?;
+        if length == 0 {
+            return Ok(());
+        }
+        out.extend_from_slice(&piece[..length]);
+        if out.len() > limit {
+            return Err(Rejected::DecompressedTooLarge { limit });
+        }
     }
-    read.map(drop).map_err(|error| compression(encoding, &error))
 }
 
 fn compression(encoding: &'static str, error: &dyn std::error::Error) -> Rejected {
@@ -187,6 +196,21 @@ mod tests {
                 let is_whole = name == "frames" && end == SNAPPY_FRAMES.len();
                 assert_eq!(cut.is_ok(), is_whole, "{name} at {end}");
                 assert!(cut.is_err() || out.is_empty(), "{name} at {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_room_that_an_earlier_payload_left_changes_nothing() {
+        // A frame that says that it needs 16 MiB, of which 256 bytes come out; and a damaged one.
+        let wide = b"\x28\xb5\x2f\xfd\x40\x70\x00\x00\x03\x08\x00\x61";
+        let damaged = b"\x28\xb5\x2f\xfd\x50\x70\x3f\x0a\x73\x65\x18\x39\x0a\x17";
+        for (payload, is_read) in [(&wide[..], true), (damaged, false)] {
+            let read = |room: usize| decompress("zstd", payload, 1 << 20, &mut Vec::with_capacity(room));
+            let alone = read(0);
+            assert_eq!(alone.is_ok(), is_read);
+            for room in [1, 255, 256, 4096, 1 << 20] {
+                assert_eq!(read(room), alone, "{room} bytes of room");
             }
         }
     }

@@ -8,6 +8,7 @@ mod changes;
 mod cloud_events;
 mod corpus;
 mod equality;
+mod fuzzed;
 mod golden;
 mod log_formats;
 mod messages;
