@@ -15,13 +15,15 @@ use arrow_array::builder::{Int64Builder, StringBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, UInt8Array};
 use hashbrown::HashTable;
-use model::{MetricKind, SampleBatch};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use model::{MetricKind, SampleBatch, SeriesId};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::decoder::SERIES_BYTES_MAX;
 
 /// Raw bytes that stand for labels only together with others, in the place of the group.
 const NO_GROUP: u32 = u32::MAX;
+/// Raw bytes that stand for a text that is shared by many series, in the place of the group.
+pub(crate) const SHARED_TEXTS: u32 = u32::MAX - 1;
 const NO_TEXT: u32 = u32::MAX;
 const NO_ENTRY: u32 = u32::MAX;
 
@@ -38,11 +40,11 @@ struct Entry {
 
 /// A canonical text, and its place in the dictionary of the record's batch.
 struct Text {
-    hash: u64,
     start: usize,
     length: u32,
     key: i32,
     record: u64,
+    id: SeriesId,
     kind: MetricKind,
 }
 
@@ -70,6 +72,13 @@ pub(crate) struct Unknown<'a> {
 /// A canonical text in the cache, valid for the record under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TextIndex(u32);
+
+impl TextIndex {
+    /// No two texts have one.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
 
 impl Default for SeriesCache {
     fn default() -> Self {
@@ -133,20 +142,20 @@ impl SeriesCache {
     }
 
     fn intern(&mut self, canonical: &str, kind: MetricKind) -> TextIndex {
-        let hash = xxh3_64(canonical.as_bytes());
+        let id = SeriesId::of_canonical(canonical);
         let Self { texts, text, text_table, .. } = self;
         let same = |index: &u32| {
             let known = &texts[*index as usize];
-            known.hash == hash && &text[known.start..known.start + known.length as usize] == canonical
+            known.id == id && &text[known.start..known.start + known.length as usize] == canonical
         };
-        if let Some(index) = text_table.find(hash, same) {
+        if let Some(index) = text_table.find(id.0 as u64, same) {
             return TextIndex(*index);
         }
         let index = u32::try_from(texts.len()).expect("a record has fewer than 2^32 series");
         let length = u32::try_from(canonical.len()).expect("a record has less than 4 GiB of text");
-        texts.push(Text { hash, start: text.len(), length, key: 0, record: 0, kind });
+        texts.push(Text { start: text.len(), length, key: 0, record: 0, id, kind });
         text.push_str(canonical);
-        text_table.insert_unique(hash, index, |index| texts[*index as usize].hash);
+        text_table.insert_unique(id.0 as u64, index, |index| texts[*index as usize].id.0 as u64);
         TextIndex(index)
     }
 
@@ -164,14 +173,36 @@ impl SeriesCache {
         self.texts[index.0 as usize].kind
     }
 
+    /// The raw bytes that were looked for in the group after those before, the last time; empty if they were of another group.
+    #[inline]
+    pub(crate) fn expected(&self, group: u32) -> &[u8] {
+        match self.entries.get(self.expected_entry() as usize) {
+            Some(entry) if entry.group == group => self.raw_of(entry),
+            _ => &[],
+        }
+    }
+
+    /// What [`SeriesCache::find`] would give for the bytes of [`SeriesCache::expected`], if nothing was looked for since.
+    #[inline]
+    pub(crate) fn find_expected(&mut self) -> TextIndex {
+        self.last = self.expected_entry();
+        TextIndex(self.entries[self.last as usize].text)
+    }
+
+    #[inline]
+    fn expected_entry(&self) -> u32 {
+        self.entries.get(self.last as usize).map_or(0, |last| last.next)
+    }
+
+    #[inline]
+    fn raw_of(&self, entry: &Entry) -> &[u8] {
+        &self.raw[entry.start..entry.start + entry.length as usize]
+    }
+
     #[inline]
     fn lookup<'a>(&mut self, group: u32, raw: &'a [u8]) -> Result<u32, Unknown<'a>> {
-        let is_it = |cache: &Self, entry: &Entry| {
-            entry.group == group
-                && entry.length as usize == raw.len()
-                && &cache.raw[entry.start..entry.start + raw.len()] == raw
-        };
-        let expected = self.entries.get(self.last as usize).map_or(0, |last| last.next);
+        let is_it = |cache: &Self, entry: &Entry| entry.group == group && cache.raw_of(entry) == raw;
+        let expected = self.expected_entry();
         if self.entries.get(expected as usize).is_some_and(|entry| is_it(self, entry)) {
             self.last = expected;
             return Ok(expected);
@@ -216,7 +247,8 @@ impl SeriesCache {
 pub(crate) struct SampleColumns {
     keys: Vec<i32>,
     labels: StringBuilder,
-    labels_length: i32,
+    /// Of each of the labels.
+    ids: Vec<SeriesId>,
     kind: Vec<u8>,
     time_ms: Vec<i64>,
     start_ms: Int64Builder,
@@ -236,13 +268,11 @@ pub(crate) struct Sample {
 impl SampleColumns {
     #[inline]
     pub(crate) fn push(&mut self, cache: &mut SeriesCache, labels: TextIndex, sample: Sample) {
-        let record = cache.record;
-        let Text { start, length, .. } = cache.texts[labels.0 as usize];
         let text = &mut cache.texts[labels.0 as usize];
-        if text.record != record {
-            (text.record, text.key) = (record, self.labels_length);
-            self.labels.append_value(&cache.text[start..start + length as usize]);
-            self.labels_length += 1;
+        if text.record != cache.record {
+            (text.record, text.key) = (cache.record, self.ids.len() as i32);
+            self.labels.append_value(&cache.text[text.start..text.start + text.length as usize]);
+            self.ids.push(text.id);
         }
         self.keys.push(text.key);
         self.kind.push(sample.kind as u8);
@@ -263,7 +293,8 @@ impl SampleColumns {
         ];
         let batch = RecordBatch::try_new(SampleBatch::schema(), columns);
         let batch = batch.expect("the columns are those of the schema and of one length");
-        SampleBatch::try_from_record_batch(batch).expect("the schema is the batch's own")
+        let batch = SampleBatch::try_from_record_batch(batch).expect("the schema is the batch's own");
+        batch.with_series_ids(self.ids.into())
     }
 }
 

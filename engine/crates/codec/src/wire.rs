@@ -142,6 +142,20 @@ impl<'a> Fields<'a, '_> {
         self.rest.len()
     }
 
+    /// Goes past the bytes, fields as a whole, if they are the next ones of the part under way.
+    #[inline]
+    pub(crate) fn go_past(&mut self, fields: &[u8]) -> bool {
+        let Some(rest) = self.rest.strip_prefix(fields) else { return false };
+        self.rest = rest;
+        true
+    }
+
+    /// The next byte of the part under way.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
     #[inline]
     fn read(&mut self) -> Result<Field<'a>, WireError> {
         let key = varint(&mut self.rest)?;
@@ -195,15 +209,20 @@ impl<'a> Iterator for Fields<'a, '_> {
 
 #[inline]
 fn varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
-    match bytes.split_first() {
-        Some((byte, rest)) if *byte < 0x80 => {
+    match *bytes {
+        [byte, rest @ ..] if *byte < 0x80 => {
             *bytes = rest;
             Ok(u64::from(*byte))
+        }
+        [low, high, rest @ ..] if *high < 0x80 => {
+            *bytes = rest;
+            Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
         }
         _ => long_varint(bytes),
     }
 }
 
+#[cold]
 fn long_varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
     let mut value = 0;
     for (i, byte) in bytes.iter().enumerate() {
@@ -250,6 +269,11 @@ impl<'a> Message<'a> {
 
     pub(crate) fn fields(&self) -> Fields<'a, '_> {
         Fields { rest: self.first, more: &self.more }
+    }
+
+    /// All of it, if it came in one part.
+    pub(crate) fn whole(&self) -> Option<&'a [u8]> {
+        self.more.is_empty().then_some(self.first)
     }
 
     pub(crate) fn parts(&self) -> impl Iterator<Item = &'a [u8]> {

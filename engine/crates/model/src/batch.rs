@@ -21,6 +21,8 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt8Type, UInt64Typ
 use arrow_array::{Array, DictionaryArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use crate::SeriesId;
+
 /// What a value of a metric means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -110,10 +112,10 @@ fn list_of(item: DataType) -> DataType {
 
 /// The new type around a record batch of a known schema.
 macro_rules! batch {
-    ($(#[$doc:meta])* $batch:ident, $kind:literal, [$(($column:literal, $type:expr, $nullable:literal)),* $(,)?]) => {
+    ($(#[$doc:meta])* $batch:ident $(+ $beside:ty)?, $kind:literal, [$(($column:literal, $type:expr, $nullable:literal)),* $(,)?]) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
-        pub struct $batch(RecordBatch);
+        pub struct $batch(RecordBatch $(, $beside)?);
 
         impl $batch {
             pub const KIND: &'static str = $kind;
@@ -132,7 +134,7 @@ macro_rules! batch {
                     && schema.fields().iter().zip(expected.fields()).all(alike)
                     && expected.fields().iter().zip(batch.columns()).all(|(f, c)| f.is_nullable() || c.null_count() == 0);
                 if fits {
-                    return Ok(Self(batch));
+                    return Ok(Self(batch $(, <$beside>::default())?));
                 }
                 let names = |schema: &Schema| {
                     let field = |field: &Arc<Field>| format!("{} {}", field.name(), field.data_type());
@@ -187,9 +189,19 @@ fn id_at(column: &Arc<dyn Array>, row: usize) -> u128 {
     bytes.try_into().map(u128::from_be_bytes).unwrap_or_default()
 }
 
+/// The id of each distinct labels of a batch, for whoever knows them already. They follow from the labels, so no batch differs by them.
+#[derive(Clone, Debug, Default)]
+struct KnownIds(Option<Arc<[SeriesId]>>);
+
+impl PartialEq for KnownIds {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 batch!(
     /// Points of gauges, counters and deltas.
-    SampleBatch,
+    SampleBatch + KnownIds,
     "samples",
     [
         ("labels", text_dictionary(), false),
@@ -218,6 +230,25 @@ impl SampleBatch {
     /// For each row, the index of its labels.
     pub fn label_keys(&self) -> &[i32] {
         Text::of(self.0.column(0)).keys
+    }
+
+    /// The id of each of [`SampleBatch::label_values`]. They are hashed here unless whoever made the batch knew them.
+    pub fn series_ids(&self) -> Arc<[SeriesId]> {
+        let hashed =
+            || self.label_values().iter().map(|labels| SeriesId::of_canonical(labels.unwrap_or_default()));
+        self.1.0.clone().unwrap_or_else(|| hashed().collect())
+    }
+
+    /// The same batch with the id of each of [`SampleBatch::label_values`], which must be that of [`SeriesId::of_canonical`].
+    #[must_use]
+    pub fn with_series_ids(self, ids: Arc<[SeriesId]>) -> Self {
+        debug_assert!(
+            self.label_values()
+                .iter()
+                .map(|labels| labels.map(SeriesId::of_canonical))
+                .eq(ids.iter().copied().map(Some))
+        );
+        Self(self.0, KnownIds(Some(ids)))
     }
 
     pub fn rows(&self) -> impl Iterator<Item = SampleRow<'_>> {
@@ -256,7 +287,7 @@ impl SampleBatchBuilder {
 
     /// The batch of the rows so far; the builder is empty again.
     pub fn finish(&mut self) -> SampleBatch {
-        SampleBatch(built(
+        let batch = built(
             SampleBatch::schema(),
             vec![
                 Arc::new(self.labels.finish()),
@@ -265,7 +296,8 @@ impl SampleBatchBuilder {
                 Arc::new(self.start_ms.finish()),
                 Arc::new(self.value.finish()),
             ],
-        ))
+        );
+        SampleBatch(batch, KnownIds::default())
     }
 }
 

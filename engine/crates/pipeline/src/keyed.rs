@@ -65,9 +65,10 @@ impl PartitionTask for KeyedTask {
         for telemetry in &decoded {
             match telemetry {
                 Telemetry::Samples(batch) => {
-                    for row in batch.rows() {
+                    let ids = batch.series_ids();
+                    for (row, &labels) in batch.rows().zip(batch.label_keys()) {
                         self.reach((row.time_ms, record.timestamp_ms), &mut moves, &mut findings);
-                        self.stage.on_sample(&row, &mut findings);
+                        self.stage.on_sample_of(ids[labels as usize], &row, &mut findings);
                     }
                 }
                 Telemetry::Histograms(batch) => {

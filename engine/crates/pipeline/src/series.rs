@@ -137,7 +137,12 @@ impl SeriesStage {
 
     pub fn on_telemetry(&mut self, telemetry: &Telemetry, out: &mut Vec<Finding>) {
         match telemetry {
-            Telemetry::Samples(batch) => batch.rows().for_each(|row| self.on_sample(&row, out)),
+            Telemetry::Samples(batch) => {
+                let ids = batch.series_ids();
+                for (row, &labels) in batch.rows().zip(batch.label_keys()) {
+                    self.on_sample_of(ids[labels as usize], &row, out);
+                }
+            }
             Telemetry::Histograms(batch) => batch.rows().for_each(|row| self.on_histogram(&row, out)),
             Telemetry::Spans(batch) => batch.rows().for_each(|row| self.on_span(&row)),
             Telemetry::Logs(batch) => batch.rows().for_each(|row| self.on_log(&row, out)),
@@ -148,7 +153,11 @@ impl SeriesStage {
     }
 
     pub fn on_sample(&mut self, row: &SampleRow<'_>, out: &mut Vec<Finding>) {
-        let id = SeriesId::of_canonical(row.labels);
+        self.on_sample_of(SeriesId::of_canonical(row.labels), row, out);
+    }
+
+    /// Of the series with that id, which is the one of the row's labels.
+    pub fn on_sample_of(&mut self, id: SeriesId, row: &SampleRow<'_>, out: &mut Vec<Finding>) {
         let value = match row.kind {
             MetricKind::Gauge => Some(row.value),
             MetricKind::Counter => {

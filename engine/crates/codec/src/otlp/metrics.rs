@@ -12,7 +12,7 @@ use super::{OfResource, Stop, attributes, time_ms};
 use crate::decoder::{Batch as _, Budget};
 use crate::exponential::explicit_buckets;
 use crate::naming;
-use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
+use crate::series::{SHARED_TEXTS, Sample, SampleColumns, SeriesCache, TextIndex};
 use crate::wire::{Fields, LEVELS_MAX, Message, WireError, validate};
 use crate::{Decoder, Dropped, Limits, Rejected};
 
@@ -83,17 +83,10 @@ struct Reading<'c> {
     raw: Vec<u8>,
 }
 
-/// A service and its number in the cache of series.
-#[derive(Clone, Copy)]
-struct Service<'a> {
-    name: &'a str,
-    number: u32,
-}
-
 /// The series that differ only in the attributes of their points.
 #[derive(Clone, Copy)]
 struct Group<'a> {
-    service: Service<'a>,
+    service: TextIndex,
     name: &'a str,
     quantile: Option<f64>,
     /// In the cache of series.
@@ -106,17 +99,28 @@ impl Reading<'_> {
             let field = field?;
             if field.number == 1 {
                 let resource_metrics = OfResource::of(field.bytes()?)?;
-                let service =
-                    attributes::service(MESSAGE, &resource_metrics.resource, self.limits.depth_max)?;
-                let number = self.series.group(&[b"service ", service.as_bytes()].concat());
-                let service = Service { name: &service, number };
+                let service = self.service(&resource_metrics.resource)?;
                 resource_metrics.each(|metric| self.metric(service, metric))?;
             }
         }
         Ok(())
     }
 
-    fn metric(&mut self, service: Service<'_>, metric: &[u8]) -> Result<(), Stop> {
+    /// The service of a resource, remembered by its bytes.
+    fn service(&mut self, resource: &Message<'_>) -> Result<TextIndex, Stop> {
+        let read = || attributes::service(MESSAGE, resource, self.limits.depth_max);
+        // Of one in parts, which are not read as one, the service itself is what is remembered.
+        let named = match resource.whole() {
+            Some(raw) => Cow::Borrowed(raw),
+            None => Cow::Owned([&[0], read()?.as_bytes()].concat()),
+        };
+        match self.series.find(SHARED_TEXTS, &named) {
+            Ok(service) => Ok(service),
+            Err(unknown) => Ok(self.series.insert(unknown, &read()?, MetricKind::Gauge)),
+        }
+    }
+
+    fn metric(&mut self, service: TextIndex, metric: &[u8]) -> Result<(), Stop> {
         let mut name = "";
         let mut data: Option<(points::Kind, Message<'_>)> = None;
         for field in Fields::of(metric) {
@@ -147,7 +151,7 @@ impl Reading<'_> {
 
     fn data(
         &mut self,
-        service: Service<'_>,
+        service: TextIndex,
         name: &str,
         kind: points::Kind,
         data: &Message<'_>,
@@ -187,10 +191,10 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn group<'a>(&mut self, service: Service<'a>, name: &'a str, quantile: Option<f64>) -> Group<'a> {
+    fn group<'a>(&mut self, service: TextIndex, name: &'a str, quantile: Option<f64>) -> Group<'a> {
         self.raw.clear();
         self.raw.extend(b"metric ");
-        self.raw.extend(service.number.to_le_bytes());
+        self.raw.extend(service.number().to_le_bytes());
         self.raw.extend(name.as_bytes());
         if let Some(quantile) = quantile {
             // After a byte that no text holds, so that no name can end like a quantile.
@@ -201,7 +205,7 @@ impl Reading<'_> {
     }
 
     fn number(&mut self, group: Group<'_>, kind: MetricKind, point: &[u8]) -> Result<(), Stop> {
-        let point = NumberPoint::of(point)?;
+        let point = NumberPoint::of(point, self.series.expected(group.number))?;
         let Some(time_ms) = self.time(&point.point)? else { return Ok(()) };
         match point.value {
             Some(value) => self.sample(group, &point.point, kind, time_ms, value),
@@ -214,7 +218,7 @@ impl Reading<'_> {
 
     fn histogram(&mut self, group: Group<'_>, is_delta: bool, point: &[u8]) -> Result<(), Stop> {
         let mut buckets = std::mem::take(&mut self.buckets);
-        let point = HistogramPoint::of(point, &mut buckets)?;
+        let point = HistogramPoint::of(point, self.series.expected(group.number), &mut buckets)?;
         if let Some(time_ms) = self.time(&point.point)? {
             let Buckets { bounds, counts } = &buckets;
             let fits = if counts.is_empty() { bounds.is_empty() } else { counts.len() == bounds.len() + 1 };
@@ -231,7 +235,7 @@ impl Reading<'_> {
     }
 
     fn exponential(&mut self, group: Group<'_>, is_delta: bool, point: &[u8]) -> Result<(), Stop> {
-        let point = ExponentialPoint::of(point)?;
+        let point = ExponentialPoint::of(point, self.series.expected(group.number))?;
         let Some(time_ms) = self.time(&point.point)? else { return Ok(()) };
         match explicit_buckets(point.scale, point.zero, &point.negative, &point.positive) {
             Some((bounds, counts)) => {
@@ -327,11 +331,16 @@ impl Reading<'_> {
     /// The labels of the point, which are taken from the budget of the record.
     #[inline]
     fn labels(&mut self, group: Group<'_>, point: &Point<'_>) -> Result<TextIndex, Stop> {
-        let labels = match self.series.find(group.number, &point.attributes) {
-            Ok(labels) => labels,
-            Err(unknown) => {
-                let text = canonical(group, point, self.limits.depth_max)?;
-                self.series.insert(unknown, &text, naming::metric_kind(group.name))
+        let labels = if point.is_expected {
+            self.series.find_expected()
+        } else {
+            match self.series.find(group.number, &point.attributes) {
+                Ok(labels) => labels,
+                Err(unknown) => {
+                    let service = self.series.text(group.service);
+                    let text = canonical(service, group, point, self.limits.depth_max)?;
+                    self.series.insert(unknown, &text, naming::metric_kind(group.name))
+                }
             }
         };
         self.budget.take(1, self.series.text_length(labels))?;
@@ -360,7 +369,7 @@ fn check_attribute(attribute: &[u8]) -> Result<(), WireError> {
 }
 
 /// The canonical text of the labels.
-fn canonical(group: Group<'_>, point: &Point<'_>, depth_max: usize) -> Result<String, Stop> {
+fn canonical(service: &str, group: Group<'_>, point: &Point<'_>, depth_max: usize) -> Result<String, Stop> {
     let mut pairs: Vec<(&str, Cow<'_, str>)> = Vec::new();
     point.each_attribute(|bytes| {
         check_attribute(bytes)?;
@@ -372,7 +381,7 @@ fn canonical(group: Group<'_>, point: &Point<'_>, depth_max: usize) -> Result<St
         pairs.push(("quantile", Cow::Owned(quantile.to_string())));
     }
     // Last, so that no attribute takes their place.
-    pairs.push((SERVICE, Cow::Borrowed(group.service.name)));
+    pairs.push((SERVICE, Cow::Borrowed(service)));
     pairs.push((NAME, Cow::Borrowed(group.name)));
     let mut text = String::new();
     labels::append_canonical(&mut pairs, &mut text);

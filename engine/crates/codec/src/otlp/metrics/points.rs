@@ -125,6 +125,8 @@ impl Kind {
 pub(super) struct Point<'a> {
     /// The attributes with their keys and lengths, as they stand one after the other in the point.
     pub(super) attributes: Cow<'a, [u8]>,
+    /// The attributes are those that were expected.
+    pub(super) is_expected: bool,
     pub(super) start_ns: u64,
     pub(super) time_ns: u64,
     pub(super) flags: u64,
@@ -139,23 +141,32 @@ impl<'a> Point<'a> {
         Fields::of(&self.attributes).try_for_each(|field| each(field?.bytes()?))
     }
 
-    /// Reads the fields of a point: its attributes are those of the number `attributes`, `other` reads the rest.
+    /// Reads the fields of a point: its attributes are those of the number `attributes`, `other` reads the rest. `expected` are the
+    /// attributes that it may have; if it has them, they need not be taken apart.
     #[inline]
     fn read(
         message: &'a [u8],
         [attributes, flags]: [u32; 2],
+        expected: &[u8],
         mut other: impl FnMut(wire::Field<'a>) -> Result<(), WireError>,
     ) -> Result<Self, WireError> {
         let mut point = Self::default();
         let (mut start, mut end) = (0, 0);
         let mut fields = Fields::of(message);
         let mut before = 0;
-        while let Some(field) = fields.next() {
+        loop {
+            if start == end && fields.peek() == expected.first().copied() && fields.go_past(expected) {
+                (start, end) = (before, message.len() - fields.remaining());
+                point.is_expected = !expected.is_empty();
+                before = end;
+            }
+            let Some(field) = fields.next() else { break };
             let field = field?;
             let after = message.len() - fields.remaining();
             match field.number {
                 number if number == attributes => {
                     field.bytes()?;
+                    point.is_expected = false;
                     if end != before && end > start {
                         // They do not stand together. One after the other they are the same attributes.
                         point.attributes.to_mut().extend_from_slice(&message[start..end]);
@@ -188,9 +199,9 @@ pub(super) struct NumberPoint<'a> {
 
 impl<'a> NumberPoint<'a> {
     #[inline]
-    pub(super) fn of(message: &'a [u8]) -> Result<Self, WireError> {
+    pub(super) fn of(message: &'a [u8], expected: &[u8]) -> Result<Self, WireError> {
         let mut value = None;
-        let point = Point::read(message, [7, 8], |field| {
+        let point = Point::read(message, [7, 8], expected, |field| {
             match field.number {
                 4 => value = Some(field.double()?),
                 6 => value = Some(field.fixed64()? as i64 as f64),
@@ -223,12 +234,12 @@ pub(super) struct HistogramPoint<'a> {
 
 impl<'a> HistogramPoint<'a> {
     /// Writes over `buckets`.
-    pub(super) fn of(message: &'a [u8], buckets: &mut Buckets) -> Result<Self, WireError> {
+    pub(super) fn of(message: &'a [u8], expected: &[u8], buckets: &mut Buckets) -> Result<Self, WireError> {
         let Buckets { bounds, counts } = buckets;
         bounds.clear();
         counts.clear();
         let mut count = Count::default();
-        let point = Point::read(message, [9, 10], |field| {
+        let point = Point::read(message, [9, 10], expected, |field| {
             match field.number {
                 4 => count.count = field.fixed64()?,
                 5 => count.sum = Some(field.double()?),
@@ -253,10 +264,10 @@ pub(super) struct ExponentialPoint<'a> {
 }
 
 impl<'a> ExponentialPoint<'a> {
-    pub(super) fn of(message: &'a [u8]) -> Result<Self, WireError> {
+    pub(super) fn of(message: &'a [u8], expected: &[u8]) -> Result<Self, WireError> {
         let (mut count, mut scale, mut zero) = (Count::default(), 0, (0, 0.0));
         let (mut negative, mut positive) = (Message::default(), Message::default());
-        let point = Point::read(message, [1, 10], |field| {
+        let point = Point::read(message, [1, 10], expected, |field| {
             match field.number {
                 4 => count.count = field.fixed64()?,
                 5 => count.sum = Some(field.double()?),
@@ -284,7 +295,7 @@ pub(super) struct SummaryPoint<'a> {
 impl<'a> SummaryPoint<'a> {
     pub(super) fn of(message: &'a [u8]) -> Result<Self, WireError> {
         let (mut count, mut sum) = (0, 0.0);
-        let point = Point::read(message, [7, 8], |field| {
+        let point = Point::read(message, [7, 8], &[], |field| {
             match field.number {
                 4 => count = field.fixed64()?,
                 5 => sum = field.double()?,
