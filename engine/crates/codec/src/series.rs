@@ -57,8 +57,15 @@ pub(crate) struct SeriesCache {
     text_table: HashTable<u32>,
     text: String,
     record: u64,
-    last: u32,
+    /// The entries that were looked for last, by [`chain_of`] their group.
+    last: [u32; 2],
     bytes_max: usize,
+}
+
+/// What stands for labels only together with others comes in an order of its own: one metric may be there again and again with
+/// another series each time.
+fn chain_of(group: u32) -> usize {
+    usize::from(group < SHARED_TEXTS)
 }
 
 /// Raw bytes that are not known, to be given back with their canonical text.
@@ -96,7 +103,7 @@ impl SeriesCache {
             text_table: HashTable::new(),
             text: String::new(),
             record: 0,
-            last: NO_ENTRY,
+            last: [NO_ENTRY; 2],
             bytes_max,
         }
     }
@@ -107,7 +114,7 @@ impl SeriesCache {
             *self = Self { record: self.record, ..Self::new(self.bytes_max) };
         }
         self.record += 1;
-        self.last = NO_ENTRY;
+        self.last = [NO_ENTRY; 2];
     }
 
     /// With the room for more that has been set aside.
@@ -176,7 +183,7 @@ impl SeriesCache {
     /// The raw bytes that were looked for in the group after those before, the last time; empty if they were of another group.
     #[inline]
     pub(crate) fn expected(&self, group: u32) -> &[u8] {
-        match self.entries.get(self.expected_entry() as usize) {
+        match self.entries.get(self.expected_entry(group) as usize) {
             Some(entry) if entry.group == group => self.raw_of(entry),
             _ => &[],
         }
@@ -184,14 +191,15 @@ impl SeriesCache {
 
     /// What [`SeriesCache::find`] would give for the bytes of [`SeriesCache::expected`], if nothing was looked for since.
     #[inline]
-    pub(crate) fn find_expected(&mut self) -> TextIndex {
-        self.last = self.expected_entry();
-        TextIndex(self.entries[self.last as usize].text)
+    pub(crate) fn find_expected(&mut self, group: u32) -> TextIndex {
+        let entry = self.expected_entry(group);
+        self.last[chain_of(group)] = entry;
+        TextIndex(self.entries[entry as usize].text)
     }
 
     #[inline]
-    fn expected_entry(&self) -> u32 {
-        self.entries.get(self.last as usize).map_or(0, |last| last.next)
+    fn expected_entry(&self, group: u32) -> u32 {
+        self.entries.get(self.last[chain_of(group)] as usize).map_or(0, |last| last.next)
     }
 
     #[inline]
@@ -202,9 +210,9 @@ impl SeriesCache {
     #[inline]
     fn lookup<'a>(&mut self, group: u32, raw: &'a [u8]) -> Result<u32, Unknown<'a>> {
         let is_it = |cache: &Self, entry: &Entry| entry.group == group && cache.raw_of(entry) == raw;
-        let expected = self.expected_entry();
+        let expected = self.expected_entry(group);
         if self.entries.get(expected as usize).is_some_and(|entry| is_it(self, entry)) {
-            self.last = expected;
+            self.last[chain_of(group)] = expected;
             return Ok(expected);
         }
         let hash = xxh3_64_with_seed(raw, u64::from(group));
@@ -215,18 +223,19 @@ impl SeriesCache {
         match self.entry_table.find(hash, same) {
             Some(index) => {
                 let index = *index;
-                self.follow(index);
+                self.follow(group, index);
                 Ok(index)
             }
             None => Err(Unknown { group, raw, hash }),
         }
     }
 
-    fn follow(&mut self, index: u32) {
-        if let Some(last) = self.entries.get_mut(self.last as usize) {
+    fn follow(&mut self, group: u32, index: u32) {
+        let last = &mut self.last[chain_of(group)];
+        if let Some(last) = self.entries.get_mut(*last as usize) {
             last.next = index;
         }
-        self.last = index;
+        *last = index;
     }
 
     fn remember(&mut self, unknown: Unknown<'_>, text: u32) -> u32 {
@@ -237,7 +246,7 @@ impl SeriesCache {
         self.raw.extend_from_slice(raw);
         let entries = &self.entries;
         self.entry_table.insert_unique(hash, index, |index| entries[*index as usize].hash);
-        self.follow(index);
+        self.follow(group, index);
         index
     }
 }

@@ -332,7 +332,7 @@ impl Reading<'_> {
     #[inline]
     fn labels(&mut self, group: Group<'_>, point: &Point<'_>) -> Result<TextIndex, Stop> {
         let labels = if point.is_expected {
-            self.series.find_expected()
+            self.series.find_expected(group.number)
         } else {
             match self.series.find(group.number, &point.attributes) {
                 Ok(labels) => labels,
