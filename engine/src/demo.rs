@@ -277,6 +277,8 @@ mod tests {
             root_causes: causes.iter().map(cause).collect(),
             changes: vec![],
             anomalies: 1,
+            split_from: None,
+            merged_into: None,
         }
     }
 

@@ -334,5 +334,7 @@ fn model_of(incident: &v1::Incident) -> model::Incident {
         root_causes: incident.root_causes.iter().map(cause).collect(),
         changes: incident.changes.iter().map(change).collect(),
         anomalies: incident.anomalies,
+        split_from: Some(incident.split_from.clone()).filter(|from| !from.is_empty()),
+        merged_into: Some(incident.merged_into.clone()).filter(|into| !into.is_empty()),
     }
 }

@@ -37,6 +37,8 @@ pub fn incident(incident: model::Incident) -> v1::Incident {
         silenced_by: Vec::new(),
         inhibited_by: Vec::new(),
         remarks: Vec::new(),
+        split_from: incident.split_from.unwrap_or_default(),
+        merged_into: incident.merged_into.unwrap_or_default(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Simulated scenarios through the tasks of the engine: the demo's promise, without Kafka.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foreshock::demo::{incidents, injected, judge, play, play_out_of_step};
-use model::{Output, OutputTopic};
+use model::{Incident, Output, OutputTopic};
 use shop::{Fault, FaultKind, Scenario, ShopConfig};
 
 const START_MS: i64 = 1_767_600_000_000;
@@ -93,4 +93,42 @@ fn a_fault_that_cascades_through_six_services_is_one_incident_with_its_cause_fir
     let last = versions.last().expect("there is one");
     assert!(last.services.len() >= 4, "{:?}", last.services);
     assert_eq!(last.root_causes[0].service, "catalog-db");
+}
+
+/// The newest version of each incident that was not merged into another.
+fn problems(versions: &[Incident]) -> Vec<&Incident> {
+    let newest: BTreeMap<&str, &Incident> =
+        versions.iter().map(|version| (version.incident.as_str(), version)).collect();
+    newest.into_values().filter(|incident| incident.merged_into.is_none()).collect()
+}
+
+#[test]
+fn two_faults_at_once_on_unrelated_services_are_two_incidents_each_with_its_own_cause() {
+    use FaultKind::{ErrorsAfterDeploy, MemoryLeakWithCpuPressure, SlowDatabase};
+    for (seed, faults) in [
+        (2003, [("catalog-db", SlowDatabase), ("payment", ErrorsAfterDeploy)]),
+        (2004, [("orders-db", SlowDatabase), ("ad", MemoryLeakWithCpuPressure)]),
+        (2005, [("shipping", ErrorsAfterDeploy), ("currency", MemoryLeakWithCpuPressure)]),
+    ] {
+        let outputs = play(&scenario(seed, &faults, 40), None);
+        let versions = incidents(&outputs);
+        let problems = problems(&versions);
+        let causes: BTreeSet<&str> =
+            problems.iter().map(|incident| incident.root_causes[0].service.as_str()).collect();
+        assert_eq!(causes, faults.iter().map(|fault| fault.0).collect(), "seed {seed}: {problems:?}");
+        assert_eq!(problems.len(), 2, "seed {seed}: {problems:?}");
+        // Each has an alert of its own that fires and ends.
+        let alerts: Vec<model::Alert> = outputs
+            .iter()
+            .filter(|output| output.topic == OutputTopic::Alerts)
+            .map(|output| serde_json::from_slice(&output.payload).expect("an alert"))
+            .collect();
+        for incident in problems {
+            let of: Vec<&model::Alert> =
+                alerts.iter().filter(|alert| alert.incident == incident.incident).collect();
+            assert!(of.iter().all(|alert| alert.fingerprint == of[0].fingerprint));
+            let states = [of[0].state, of[of.len() - 1].state];
+            assert_eq!(states, [model::AlertState::Firing, model::AlertState::Resolved], "seed {seed}");
+        }
+    }
 }

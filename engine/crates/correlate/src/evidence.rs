@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collector::TraceEvidence;
 use crate::graph::ServiceGraph;
-use crate::ranking::{self, Trigger};
+use crate::ranking::{self, Ranked, Trigger};
 use crate::statistics::TraceStats;
 use crate::symbols::{OVERFLOW, Symbol, Symbols};
 
@@ -215,6 +215,10 @@ impl Correlator {
 
     /// As [`Correlator::rank`], knowing what kind of objective was violated.
     pub fn rank_for(&self, trigger: &Trigger, now_ms: i64) -> Vec<RootCause> {
+        self.ranked_for(trigger, now_ms).into_iter().map(|ranked| ranked.cause).collect()
+    }
+
+    pub(crate) fn ranked_for(&self, trigger: &Trigger, now_ms: i64) -> Vec<Ranked> {
         ranking::rank(self, trigger, now_ms)
     }
 }

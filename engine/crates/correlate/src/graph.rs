@@ -90,6 +90,22 @@ impl ServiceGraph {
         seen
     }
 
+    /// What `service` calls, directly or over others; not itself unless it is called again.
+    pub fn downstream<'a>(&'a self, service: &str) -> BTreeSet<&'a str> {
+        let mut seen = BTreeSet::new();
+        let mut queue = vec![service];
+        while let Some(caller) = queue.pop() {
+            let from = (caller.to_owned(), String::new());
+            let calls = self.edges.range(from..).map(|(edge, _)| edge);
+            for (_, callee) in calls.take_while(|(other, _)| other == caller) {
+                if seen.insert(callee.as_str()) {
+                    queue.push(callee);
+                }
+            }
+        }
+        seen
+    }
+
     /// Hops between two services in either direction, if at most `hops_max`.
     pub fn distance(&self, from: &str, to: &str, hops_max: usize) -> Option<usize> {
         if from == to {
@@ -131,6 +147,8 @@ mod tests {
         let (start, alone) = (["store".to_owned()], ["batch".to_owned()]);
         assert_eq!(graph.connected(&start), BTreeSet::from(["ads", "cart", "store", "web"]));
         assert_eq!(graph.connected(&alone), BTreeSet::from(["batch"]));
+        assert_eq!(graph.downstream("web"), BTreeSet::from(["ads", "cart", "store"]));
+        assert!(graph.downstream("store").is_empty());
         graph.decay(15);
         assert_eq!(graph.distance("store", "web", 5), None);
         assert_eq!(graph.distance("ads", "web", 1), Some(1));

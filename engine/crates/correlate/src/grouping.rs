@@ -5,15 +5,23 @@
 //! A series whose anomalies join none is a suspect until a point of it is normal: an incident opens when two series on
 //! related services are anomalous at two points in a row, or when one is critically anomalous at three. Causes are
 //! ranked at opening and again 60, 120 and 180 s of event time later, when more of the fault is visible.
+//!
+//! Whenever causes are ranked again, an incident of which a part has a cause of its own (see [`separation`]) is split, and
+//! incidents that have the same first cause are merged: the younger ends.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Anomaly, Incident, IncidentState, RootCause, SeriesId, Severity};
+use model::{Anomaly, Incident, IncidentState, SeriesId, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Correlator;
 use crate::graph::ServiceGraph;
-use crate::ranking::{Family, MetricRole, Trigger, role_of};
+use crate::ranking::{Family, MetricRole, Ranked, Trigger, role_of};
+
+mod separation;
+
+use separation::{Member, Members, Separate, UNCONVINCING, are_related, explains, separate_causes};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GrouperSettings {
@@ -59,6 +67,9 @@ impl Default for GrouperSettings {
     }
 }
 
+/// After a member that the first cause does not explain, so much of its own trouble is waited for.
+const REVIEW_AFTER_MS: i64 = 60_000;
+
 /// An incident that was opened by hand waits this many times longer for anomalies before it is resolved.
 const BY_HAND_PATIENCE: i64 = 6;
 
@@ -87,6 +98,21 @@ struct OpenIncident {
     first_metric: String,
     /// Somebody asked: every service is ranked, and it stays open longer without anomalies.
     by_hand: bool,
+    /// What is known of each of its services.
+    #[serde(default)]
+    members: Members,
+    /// The newest anomaly that no other incident explains.
+    #[serde(default)]
+    last_own_ms: i64,
+    /// The first cause, once the incident is one of several that were split by their causes.
+    #[serde(default)]
+    root: Option<String>,
+    /// What was a cause of its own for a while and turned out not to be: it is not split off again.
+    #[serde(default)]
+    rejoined: BTreeSet<String>,
+    /// A member came that the first cause does not explain: causes are ranked again at this time.
+    #[serde(default)]
+    review_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -174,7 +200,7 @@ impl Grouper {
         let critical_run = suspect.critical_run;
         if let Some(at) = self.find(&anomaly.service, anomaly.time_ms, graph) {
             // A single point is chance: it neither prolongs an incident nor draws a service into it.
-            return if is_sustained { self.join(at, anomaly) } else { Vec::new() };
+            return if is_sustained { self.join(at, anomaly, graph) } else { Vec::new() };
         }
         let settings = &self.settings;
         let from_ms = anomaly.time_ms - settings.open_within_ms;
@@ -208,31 +234,80 @@ impl Grouper {
             root_causes: Vec::new(),
             changes: Vec::new(),
             anomalies: 0,
+            split_from: None,
+            merged_into: None,
         };
-        self.start(incident, trigger, now_ms, String::new(), correlator)
+        self.start(incident, trigger, now_ms, String::new(), Members::new(), correlator)
     }
 
     /// Event time has reached `watermark_ms`: ranks again what is due and resolves what has been quiet.
     /// Call it at fixed steps of event time: which ranking is made does not depend on where batches end.
     pub fn advance(&mut self, watermark_ms: i64, correlator: &Correlator) -> Vec<Incident> {
-        let mut versions = Vec::new();
         let settings = self.settings.clone();
+        let mut roots = self.roots();
+        let mut news = BTreeSet::new();
+        let mut split = Vec::new();
+        let open_count = self.open.len();
+        let firsts: Vec<_> = self.open.iter().filter_map(OpenIncident::first).collect();
+        let mut pinned: Vec<(String, String)> = Vec::new();
+        for open in &mut self.open {
+            let resolve_ms = open.resolve_ms(&settings);
+            if !open.take_due(watermark_ms, &settings) {
+                continue;
+            }
+            news.insert(open.incident.incident.clone());
+            let now_ms = watermark_ms.min(resolve_ms);
+            let first = rank(open, now_ms, &roots, &settings, correlator);
+            if open.by_hand || resolve_ms <= watermark_ms {
+                continue;
+            }
+            let Some(first) = first else { continue };
+            let trigger = open.trigger.into();
+            let mut separate =
+                separate_causes(&open.members, &first, trigger, settings.guard_ms, now_ms, correlator);
+            separate.retain(|separate| !open.rejoined.contains(&separate.cause));
+            let first = first.cause.service;
+            // What an older incident tells of is left to it; this one goes on with the rest.
+            let age = (open.incident.opened_ms, open.incident.incident.clone());
+            let teller = firsts.iter().find(|(other, cause)| *cause == first && *other < age);
+            if let Some(((_, teller), _)) = teller.filter(|_| !separate.is_empty()) {
+                let own = separate.remove(0).cause;
+                open.keep(&own, &first, correlator.graph());
+                pinned.push((teller.clone(), first.clone()));
+                roots.extend([own, first.clone()]);
+            }
+            let first = open.root.clone().unwrap_or(first);
+            for separate in separate {
+                if split.len() + open_count >= settings.open_max {
+                    self.suppressed += 1;
+                    continue;
+                }
+                split.push(open.split_off(&separate, &first, now_ms, &settings, correlator.graph()));
+                roots.extend([separate.cause, first.clone()]);
+            }
+            if open.root.is_some() {
+                rank(open, now_ms, &roots, &settings, correlator);
+            }
+        }
+        for (incident, cause) in pinned {
+            let other = self.open.iter_mut().find(|open| open.incident.incident == incident);
+            if let Some(other) = other.filter(|other| other.root.is_none()) {
+                other.root = Some(cause);
+            }
+        }
+        for mut part in split {
+            news.insert(part.incident.incident.clone());
+            rank(&mut part, watermark_ms, &roots, &settings, correlator);
+            self.open.push(part);
+        }
+        let mut versions = self.merge(watermark_ms, &mut news, correlator);
         self.open.retain_mut(|open| {
-            let due_ms = |open: &OpenIncident| {
-                settings.rank_after_ms.get(open.ranked).map(|after| open.incident.opened_ms + after)
-            };
-            let mut is_due = false;
-            while due_ms(open).is_some_and(|due_ms| due_ms <= watermark_ms) {
-                open.ranked += 1;
-                is_due = true;
-            }
-            let patience = if open.by_hand { BY_HAND_PATIENCE } else { 1 };
-            let resolve_ms = open.last_anomaly_ms.saturating_add(patience * settings.resolve_after_ms);
+            let resolve_ms = open.resolve_ms(&settings);
             let is_over = resolve_ms <= watermark_ms;
-            if is_due {
-                rank(open, watermark_ms.min(resolve_ms), &settings, correlator);
-            }
-            if is_due || is_over {
+            if open.incident.version == 0 {
+                open.incident.version = 1;
+                versions.push(open.incident.clone());
+            } else if is_over || news.contains(&open.incident.incident) {
                 open.incident.version += 1;
                 open.incident.state = if is_over { IncidentState::Resolved } else { IncidentState::Updated };
                 open.incident.updated_ms = watermark_ms;
@@ -249,8 +324,9 @@ impl Grouper {
     /// Ranks all open incidents with what is known at `now_ms`, as at the end of a recording.
     pub fn rank_open(&mut self, now_ms: i64, correlator: &Correlator) -> Vec<Incident> {
         let settings = &self.settings;
+        let roots: BTreeSet<String> = self.open.iter().filter_map(|open| open.root.clone()).collect();
         let ranked = self.open.iter_mut().map(|open| {
-            rank(open, now_ms, settings, correlator);
+            rank(open, now_ms, &roots, settings, correlator);
             open.incident.version += 1;
             open.incident.state = IncidentState::Updated;
             open.incident.updated_ms = now_ms;
@@ -269,7 +345,8 @@ impl Grouper {
         self.suppressed
     }
 
-    /// The open incident that is closest to `service`; of equals the older.
+    /// The open incident whose cause explains trouble of `service`, and that is closest to it; of equals the one that has news of its
+    /// own, then the older.
     fn find(&self, service: &str, time_ms: i64, graph: &ServiceGraph) -> Option<usize> {
         let near = self.open.iter().enumerate().filter_map(|(at, open)| {
             // A service that is new to an incident which has calmed down is a problem of its own.
@@ -281,15 +358,111 @@ impl Grouper {
             let hops = hops.filter_map(|other| graph.distance(other, service, self.settings.hops_max)).min();
             // An incident that was opened by hand takes the first anomaly whatever its service.
             let hops = hops.or((open.incident.services.is_empty()).then_some(self.settings.hops_max));
-            hops.filter(|_| is_near_in_time).map(|hops| (hops, at))
+            let is_strange = open.root.as_ref().is_some_and(|root| !explains(graph, root, service));
+            hops.filter(|_| is_near_in_time).map(|hops| (is_strange, hops, Reverse(open.last_own_ms), at))
         });
-        near.min().map(|(_, at)| at)
+        near.min().map(|(_, _, _, at)| at)
+    }
+
+    /// Ends incidents that turned out to be a part of older ones; returns their last versions.
+    fn merge(&mut self, now_ms: i64, news: &mut BTreeSet<String>, correlator: &Correlator) -> Vec<Incident> {
+        let mut ended = Vec::new();
+        let mut at = 0;
+        while at < self.open.len() {
+            let Some(into) = self.merges_into(at, news, now_ms, correlator) else {
+                at += 1;
+                continue;
+            };
+            let mut younger = self.open.remove(at);
+            let older = &mut self.open[if into > at { into - 1 } else { into }];
+            older.take_in(&younger);
+            if younger.incident.split_from.as_ref() == Some(&older.incident.incident) {
+                older.rejoined.extend(younger.root.clone());
+            }
+            news.insert(older.incident.incident.clone());
+            // One that was never told of need not be ended.
+            if younger.incident.version > 0 {
+                younger.incident.version += 1;
+                younger.incident.state = IncidentState::Resolved;
+                younger.incident.updated_ms = now_ms;
+                younger.incident.resolved_ms = Some(now_ms);
+                younger.incident.merged_into = Some(older.incident.incident.clone());
+                ended.push(younger.incident);
+            }
+        }
+        ended
+    }
+
+    /// The older incident that the one at `at` is a part of, judged when its causes or those of the other were ranked again.
+    fn merges_into(
+        &self,
+        at: usize,
+        news: &BTreeSet<String>,
+        now_ms: i64,
+        correlator: &Correlator,
+    ) -> Option<usize> {
+        let younger = &self.open[at];
+        if younger.by_hand {
+            return None;
+        }
+        let is_news = |open: &OpenIncident| news.contains(&open.incident.incident);
+        let cause = younger.incident.root_causes.first().map(|cause| &cause.service);
+        // One that was never told of counts as the youngest.
+        let age = |at: usize| (self.open[at].incident.version == 0, self.open[at].incident.opened_ms, at);
+        self.open.iter().enumerate().position(|(other_at, other)| {
+            if other_at == at || other.by_hand || !(is_news(younger) || is_news(other)) {
+                return false;
+            }
+            if younger.incident.split_from.as_ref() == Some(&other.incident.incident) {
+                // What was split off and has no cause of its own any more goes back.
+                let is_unconvincing = || {
+                    let ranked = correlator.ranked_for(&younger.trigger.into(), now_ms);
+                    let own =
+                        ranked.iter().find(|ranked| Some(&ranked.cause.service) == younger.root.as_ref());
+                    own.is_none_or(|own| own.conviction < UNCONVINCING)
+                };
+                return is_news(younger) && younger.incident.version > 0 && is_unconvincing();
+            }
+            let other_cause = other.incident.root_causes.first().map(|cause| &cause.service);
+            let met = younger.incident.opened_ms - other.last_anomaly_ms <= self.settings.open_within_ms;
+            age(other_at) < age(at) && cause.is_some() && cause == other_cause && met
+        })
+    }
+
+    /// The causes of incidents that were split by them.
+    fn roots(&self) -> BTreeSet<String> {
+        self.open.iter().filter_map(|open| open.root.clone()).collect()
     }
 
     /// A new version only when the anomaly tells something new: another service or a higher severity.
-    fn join(&mut self, at: usize, anomaly: &Anomaly) -> Vec<Incident> {
+    fn join(&mut self, at: usize, anomaly: &Anomaly, graph: &ServiceGraph) -> Vec<Incident> {
+        let is_own = {
+            let root = self.open[at].root.as_deref();
+            let others = self.open.iter().filter_map(|other| other.root.as_deref());
+            root.is_none()
+                || !others
+                    .filter(|other| Some(*other) != root)
+                    .any(|other| explains(graph, other, &anomaly.service))
+        };
         let open = &mut self.open[at];
         open.last_anomaly_ms = open.last_anomaly_ms.max(anomaly.time_ms);
+        if is_own {
+            open.last_own_ms = open.last_own_ms.max(anomaly.time_ms);
+        }
+        let member = Member {
+            first_ms: anomaly.time_ms,
+            last_ms: anomaly.time_ms,
+            anomalies: 1,
+            severity: anomaly.severity,
+            metric: anomaly.metric.clone(),
+        };
+        let is_new = add(&mut open.members, &anomaly.service, member);
+        if is_new
+            && let Some(cause) = open.incident.root_causes.first()
+            && !are_related(graph, &cause.service, &anomaly.service)
+        {
+            open.review_ms = open.review_ms.or(Some(anomaly.time_ms + REVIEW_AFTER_MS));
+        }
         open.incident.anomalies += 1;
         let mut is_news = anomaly.severity > open.incident.severity;
         open.incident.severity = open.incident.severity.max(anomaly.severity);
@@ -334,8 +507,21 @@ impl Grouper {
             root_causes: Vec::new(),
             changes: Vec::new(),
             anomalies: suspects.iter().map(|suspect| suspect.anomalies).sum(),
+            split_from: None,
+            merged_into: None,
         };
-        self.start(incident, trigger, now_ms, first.metric.clone(), correlator).into_iter().collect()
+        let mut members = Members::new();
+        for suspect in suspects {
+            let member = Member {
+                first_ms: suspect.first_ms,
+                last_ms: suspect.last_ms,
+                anomalies: suspect.anomalies,
+                severity: suspect.severity,
+                metric: suspect.metric.clone(),
+            };
+            add(&mut members, &suspect.service, member);
+        }
+        self.start(incident, trigger, now_ms, first.metric.clone(), members, correlator).into_iter().collect()
     }
 
     fn start(
@@ -344,6 +530,7 @@ impl Grouper {
         trigger: StoredTrigger,
         now_ms: i64,
         first_metric: String,
+        members: Members,
         correlator: &Correlator,
     ) -> Option<Incident> {
         if self.open.len() >= self.settings.open_max {
@@ -351,29 +538,189 @@ impl Grouper {
             return None;
         }
         let by_hand = first_metric.is_empty();
-        let last_anomaly_ms = now_ms;
-        let mut open = OpenIncident { incident, trigger, last_anomaly_ms, ranked: 0, first_metric, by_hand };
-        rank(&mut open, now_ms, &self.settings, correlator);
+        let mut open = OpenIncident {
+            incident,
+            trigger,
+            last_anomaly_ms: now_ms,
+            ranked: 0,
+            first_metric,
+            by_hand,
+            members,
+            last_own_ms: now_ms,
+            root: None,
+            rejoined: BTreeSet::new(),
+            review_ms: None,
+        };
+        let roots = self.roots();
+        rank(&mut open, now_ms, &roots, &self.settings, correlator);
         let version = open.incident.clone();
         self.open.push(open);
         Some(version)
     }
 }
 
-fn rank(open: &mut OpenIncident, now_ms: i64, settings: &GrouperSettings, correlator: &Correlator) {
-    let mut causes: Vec<RootCause> = correlator.rank_for(&open.trigger.into(), now_ms);
-    if !open.by_hand {
-        causes.retain(|cause| cause.score > 0.0);
-        // What no call leads to did not cause it, however loud it is at the same time. Without any calls nobody knows.
-        if !correlator.graph().is_empty() {
-            let related = correlator.graph().connected(&open.incident.services);
-            causes.retain(|cause| related.contains(cause.service.as_str()));
-        }
-        causes.truncate(settings.causes_max);
+impl OpenIncident {
+    /// When it is over if nothing more comes.
+    fn resolve_ms(&self, settings: &GrouperSettings) -> i64 {
+        let patience = if self.by_hand { BY_HAND_PATIENCE } else { 1 };
+        self.last_anomaly_ms.saturating_add(patience * settings.resolve_after_ms)
     }
-    open.incident.root_causes = causes;
+
+    /// Whether causes are to be ranked again by now; that is noted as done.
+    fn take_due(&mut self, now_ms: i64, settings: &GrouperSettings) -> bool {
+        let mut is_due = self.review_ms.take_if(|review_ms| *review_ms <= now_ms).is_some();
+        while let Some(after_ms) = settings.rank_after_ms.get(self.ranked)
+            && self.incident.opened_ms + after_ms <= now_ms
+        {
+            self.ranked += 1;
+            is_due = true;
+        }
+        is_due
+    }
+
+    /// When it opened and which it is, and its first cause; unless it was opened by hand.
+    fn first(&self) -> Option<((i64, String), String)> {
+        let cause = self.incident.root_causes.first().filter(|_| !self.by_hand)?;
+        Some(((self.incident.opened_ms, self.incident.incident.clone()), cause.service.clone()))
+    }
+
+    /// Goes on with `cause`, without the members that only `first` explains.
+    fn keep(&mut self, cause: &str, first: &str, graph: &ServiceGraph) {
+        self.members.retain(|service, _| !explains(graph, first, service) || explains(graph, cause, service));
+        self.incident.services = self.members.keys().cloned().collect();
+        self.root = Some(cause.to_owned());
+    }
+
+    /// Takes the members that only `separate` explains out, into an incident of their own that is not ranked yet. Those that both
+    /// explain are in both.
+    fn split_off(
+        &mut self,
+        separate: &Separate,
+        first: &str,
+        now_ms: i64,
+        settings: &GrouperSettings,
+        graph: &ServiceGraph,
+    ) -> Self {
+        let Separate { cause, first_ms } = separate;
+        let taken: Members = self
+            .members
+            .iter()
+            .filter(|(service, _)| explains(graph, cause, service))
+            .map(|(service, member)| (service.clone(), member.clone()))
+            .collect();
+        self.members.retain(|service, _| !explains(graph, cause, service) || explains(graph, first, service));
+        let own = |service: &String| !explains(graph, first, service);
+        let own_members = || taken.iter().filter(|(service, _)| own(service)).map(|(_, member)| member);
+        let first_member = own_members().min_by_key(|member| (member.first_ms, &member.metric));
+        let first_metric = first_member.map_or_else(String::new, |member| member.metric.clone());
+        let last_ms = own_members().map(|member| member.last_ms).max().unwrap_or(*first_ms);
+        let incident = Incident {
+            // Of the incident that it comes from and the cause, which are split once.
+            incident: incident_id(self.incident.opened_ms, &self.incident.incident, cause),
+            version: 0,
+            state: IncidentState::Open,
+            severity: own_members().map(|member| member.severity).max().unwrap_or(Severity::Info),
+            title: String::new(),
+            opened_ms: *first_ms,
+            updated_ms: now_ms,
+            resolved_ms: None,
+            services: taken.keys().cloned().collect(),
+            root_causes: Vec::new(),
+            changes: Vec::new(),
+            anomalies: own_members().map(|member| member.anomalies).sum(),
+            split_from: Some(self.incident.incident.clone()),
+            merged_into: None,
+        };
+        self.root = Some(first.to_owned());
+        self.incident.services = self.members.keys().cloned().collect();
+        self.incident.anomalies = self.incident.anomalies.saturating_sub(incident.anomalies);
+        self.incident.severity =
+            self.members.values().map(|member| member.severity).max().unwrap_or(Severity::Info);
+        let left_ms = self
+            .members
+            .iter()
+            .filter(|(service, _)| !explains(graph, cause, service))
+            .map(|(_, member)| member.last_ms)
+            .max();
+        self.last_own_ms = left_ms.unwrap_or(*first_ms);
+        let mut part = Self {
+            trigger: StoredTrigger { time_ms: first_ms - settings.guard_ms, errors: None },
+            incident,
+            last_anomaly_ms: last_ms,
+            ranked: 0,
+            first_metric,
+            by_hand: false,
+            members: taken,
+            last_own_ms: last_ms,
+            root: Some(cause.clone()),
+            rejoined: BTreeSet::new(),
+            review_ms: None,
+        };
+        part.take_due(now_ms, settings);
+        part
+    }
+
+    /// Takes all members of another in.
+    fn take_in(&mut self, other: &Self) {
+        for (service, member) in &other.members {
+            add(&mut self.members, service, member.clone());
+        }
+        self.incident.anomalies += other.incident.anomalies;
+        let services: BTreeSet<&String> =
+            self.incident.services.iter().chain(&other.incident.services).collect();
+        self.incident.services = services.into_iter().cloned().collect();
+        self.incident.severity = self.incident.severity.max(other.incident.severity);
+        self.last_anomaly_ms = self.last_anomaly_ms.max(other.last_anomaly_ms);
+        self.last_own_ms = self.last_own_ms.max(other.last_own_ms);
+        self.incident.title = title_of(&self.incident, &self.first_metric);
+    }
+}
+
+/// Adds to what is known of a service; returns whether nothing was.
+fn add(members: &mut Members, service: &str, new: Member) -> bool {
+    let Some(member) = members.get_mut(service) else {
+        members.insert(service.to_owned(), new);
+        return true;
+    };
+    member.last_ms = member.last_ms.max(new.last_ms);
+    member.anomalies += new.anomalies;
+    member.severity = member.severity.max(new.severity);
+    if new.first_ms < member.first_ms {
+        (member.first_ms, member.metric) = (new.first_ms, new.metric);
+    }
+    false
+}
+
+/// Ranks the causes of an incident. Those that are `roots` of others are not its own. Returns the first.
+fn rank(
+    open: &mut OpenIncident,
+    now_ms: i64,
+    roots: &BTreeSet<String>,
+    settings: &GrouperSettings,
+    correlator: &Correlator,
+) -> Option<Ranked> {
+    let mut ranked = correlator.ranked_for(&open.trigger.into(), now_ms);
+    if !open.by_hand {
+        let graph = correlator.graph();
+        ranked.retain(|ranked| ranked.cause.score > 0.0);
+        // What no call leads to did not cause it, however loud it is at the same time. Without any calls nobody knows.
+        if !graph.is_empty() {
+            let related = graph.connected(&open.incident.services);
+            ranked.retain(|ranked| related.contains(ranked.cause.service.as_str()));
+        }
+        if let Some(root) = &open.root {
+            ranked.retain(|Ranked { cause, .. }| {
+                cause.service == *root
+                    || (!roots.contains(&cause.service) && are_related(graph, root, &cause.service))
+            });
+        }
+        ranked.truncate(settings.causes_max);
+    }
+    let first = ranked.first().cloned();
+    open.incident.root_causes = ranked.into_iter().map(|ranked| ranked.cause).collect();
     open.incident.changes = correlator.changes_near(open.trigger.time_ms, settings.changes_before_ms, now_ms);
     open.incident.title = title_of(&open.incident, &open.first_metric);
+    first
 }
 
 fn title_of(incident: &Incident, first_metric: &str) -> String {

@@ -145,15 +145,24 @@ pub(crate) fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
     values.iter().sum()
 }
 
-pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<RootCause> {
+/// A candidate, and how convincing its evidence is by itself: unlike its score, which the strongest of each kind takes down, this does
+/// not depend on what else is wrong. The weighted sum over the kinds of 0 to 1.
+#[derive(Clone, Debug)]
+pub(crate) struct Ranked {
+    pub cause: RootCause,
+    pub conviction: f64,
+}
+
+pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ranked> {
     let view = View::new(store, *trigger, now_ms);
-    let mut causes: BTreeMap<Symbol, RootCause> = store
+    let mut causes: BTreeMap<Symbol, Ranked> = store
         .services
         .iter()
         .filter(|&&service| view.is_candidate(service))
         .map(|&service| {
             let service_name = view.name(service).to_owned();
-            (service, RootCause { service: service_name, score: 0.0, evidence: Vec::new() })
+            let cause = RootCause { service: service_name, score: 0.0, evidence: Vec::new() };
+            (service, Ranked { cause, conviction: 0.0 })
         })
         .collect();
     for ranker in RANKERS {
@@ -161,10 +170,11 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ro
         findings.retain(|service, finding| finding.strength > 0.0 && causes.contains_key(service));
         let strongest = findings.values().map(|finding| finding.strength).fold(0.0, f64::max);
         for (service, finding) in findings {
-            let Some(cause) = causes.get_mut(&service) else { continue };
+            let Some(Ranked { cause, conviction }) = causes.get_mut(&service) else { continue };
             let square = finding.strength * finding.strength;
             let convincing = square / (square + ranker.half * ranker.half);
             cause.score += ranker.weight * convincing * finding.strength / strongest;
+            *conviction += ranker.weight * convincing;
             if convincing < SHOWN_MIN {
                 continue;
             }
@@ -177,8 +187,10 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ro
             cause.evidence.extend(evidence);
         }
     }
-    let mut ranked: Vec<RootCause> = causes.into_values().collect();
-    ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service)));
+    let mut ranked: Vec<Ranked> = causes.into_values().collect();
+    ranked.sort_by(|Ranked { cause: a, .. }, Ranked { cause: b, .. }| {
+        b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service))
+    });
     ranked
 }
 

@@ -81,4 +81,10 @@ pub struct Incident {
     pub changes: Vec<Change>,
     /// Number of anomalies so far.
     pub anomalies: u64,
+    /// The incident that it was a part of until the evidence spoke of two causes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_from: Option<String>,
+    /// The older incident that it turned out to be a part of, which ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<String>,
 }

@@ -59,10 +59,16 @@ fn fingerprint(labels: &BTreeMap<String, String>) -> String {
 }
 
 fn alert(incident: &Incident, told: &Told, state: AlertState) -> Alert {
-    let annotations = BTreeMap::from([
+    let mut annotations = BTreeMap::from([
         ("summary".to_owned(), incident.title.clone()),
         ("description".to_owned(), description(incident)),
     ]);
+    if let Some(into) = &incident.merged_into {
+        annotations.insert("resolution".to_owned(), format!("it is a part of incident {into}"));
+    }
+    if let Some(from) = &incident.split_from {
+        annotations.insert("split_from".to_owned(), from.clone());
+    }
     Alert {
         fingerprint: told.fingerprint.clone(),
         state,
@@ -114,6 +120,8 @@ mod tests {
             root_causes: vec![RootCause { service: cause.into(), score: 1.0, evidence: vec![] }],
             changes: vec![],
             anomalies: 3,
+            split_from: None,
+            merged_into: None,
         }
     }
 
@@ -132,5 +140,16 @@ mod tests {
             (first.fingerprint, AlertState::Resolved, Some(9_000))
         );
         assert_eq!(stage.on_incident(&incident(5, IncidentState::Resolved, "cart")), None, "told once");
+    }
+
+    #[test]
+    fn an_incident_that_goes_into_another_says_so_with_its_end() {
+        let mut stage = AlertStage::default();
+        stage.on_incident(&incident(1, IncidentState::Open, "cart")).unwrap();
+        let last =
+            Incident { merged_into: Some("inc-0".into()), ..incident(2, IncidentState::Resolved, "cart") };
+        let alert = stage.on_incident(&last).unwrap();
+        assert_eq!(alert.state, AlertState::Resolved);
+        assert_eq!(alert.annotations["resolution"], "it is a part of incident inc-0");
     }
 }

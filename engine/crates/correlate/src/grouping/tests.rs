@@ -98,3 +98,153 @@ fn too_many_incidents_are_counted_not_opened() {
     assert!(grouper.open_at(3_000, 4_000, &correlator).is_none());
     assert_eq!(grouper.suppressed(), 1);
 }
+
+/// `web` calls `cart` and `ads`, which both call `cache`; usual CPU for ten minutes, then of each service what is given, a point each 10 s.
+fn shop(from_s: i64, to_s: i64, cpu: &[(&str, i64)]) -> Correlator {
+    let mut correlator = Correlator::default();
+    let edges = [("web", "cart"), ("web", "ads"), ("cart", "cache"), ("ads", "cache"), ("cart", "store")];
+    correlator.set_edges(&edges.map(|(caller, callee)| (caller.to_owned(), callee.to_owned())));
+    for at in (from_s..to_s).step_by(10) {
+        for service in ["web", "cart", "ads", "cache", "store"] {
+            let since_s = cpu.iter().find(|(broken, _)| *broken == service).map(|(_, since_s)| *since_s);
+            let noise = [0.0, 0.01, 0.02][(at / 10 % 3) as usize];
+            let value = if since_s.is_some_and(|since_s| at >= since_s) { 0.95 } else { 0.2 } + noise;
+            correlator.observe_point(at * 1000, service, "cpu", value);
+        }
+    }
+    correlator
+}
+
+/// Every service is anomalous every 10 s from its time on, and told of in steps; the versions that come of it.
+fn told(
+    grouper: &mut Grouper,
+    correlator: &Correlator,
+    loud: &[(&str, i64)],
+    from_s: i64,
+    to_s: i64,
+) -> Vec<Incident> {
+    let mut versions = Vec::new();
+    for at in (from_s..to_s).step_by(10) {
+        for (service, _) in loud.iter().filter(|(_, since_s)| *since_s <= at) {
+            let anomaly = anomaly(at * 1000, service, "latency", Severity::Warning);
+            versions.extend(grouper.observe(&anomaly, correlator));
+        }
+        versions.extend(grouper.advance(at * 1000, correlator));
+    }
+    versions
+}
+
+fn newest(versions: &[Incident]) -> Vec<Incident> {
+    let newest: BTreeMap<&str, &Incident> =
+        versions.iter().map(|version| (version.incident.as_str(), version)).collect();
+    let mut newest: Vec<Incident> = newest.into_values().cloned().collect();
+    newest.sort_by_key(|incident| incident.opened_ms);
+    newest
+}
+
+#[test]
+fn an_incident_with_two_causes_is_split_and_what_both_explain_is_in_both() {
+    for later_s in [0, 240] {
+        let correlator = shop(0, 1200, &[("store", 600), ("ads", 600 + later_s)]);
+        let mut grouper = Grouper::default();
+        let loud = [("store", 600), ("cart", 610), ("web", 610), ("ads", 600 + later_s)];
+        let versions = told(&mut grouper, &correlator, &loud, 600, 1200);
+        let newest = newest(&versions);
+        assert_eq!(newest.len(), 2, "{newest:?}");
+        let of = |cause: &str| {
+            newest.iter().find(|incident| incident.root_causes[0].service == cause).expect("one of each")
+        };
+        let (store, ads) = (of("store"), of("ads"));
+        assert_eq!(store.services, ["cart", "store", "web"]);
+        assert_eq!(ads.services, ["ads", "web"]);
+        let (part, whole) = if ads.split_from.is_some() { (ads, store) } else { (store, ads) };
+        assert_eq!(part.split_from.as_ref(), Some(&whole.incident));
+        for (incident, other) in [(store, "ads"), (ads, "store")] {
+            assert!(incident.root_causes.iter().all(|cause| cause.service != other), "not its own");
+        }
+        let opened: Vec<&Incident> = versions.iter().filter(|version| version.version == 1).collect();
+        assert!(opened.iter().all(|version| version.state == IncidentState::Open) && opened.len() == 2);
+        // One goes on while the other ends.
+        let versions = told(&mut grouper, &correlator, &[("ads", 0), ("web", 0)], 1200, 1800);
+        let ended: Vec<&Incident> =
+            versions.iter().filter(|version| version.state == IncidentState::Resolved).collect();
+        assert_eq!(ended.iter().map(|version| &version.incident).collect::<Vec<_>>(), [&store.incident]);
+        assert_eq!(ended[0].merged_into, None);
+    }
+}
+
+#[test]
+fn a_snapshot_between_any_two_steps_makes_no_difference() {
+    let correlator = shop(0, 1200, &[("store", 600), ("ads", 840)]);
+    let loud = [("store", 600), ("cart", 610), ("web", 610), ("ads", 840)];
+    let mut whole = Grouper::default();
+    let expected = told(&mut whole, &correlator, &loud, 600, 1600);
+    let mut grouper = Grouper::default();
+    let mut versions = Vec::new();
+    for at in (600..1600).step_by(10) {
+        versions.extend(told(&mut grouper, &correlator, &loud, at, at + 10));
+        let state = serde_json::to_vec(&grouper).unwrap();
+        grouper = Grouper::default();
+        grouper.restore(serde_json::from_slice(&state).unwrap());
+    }
+    assert_eq!(versions, expected);
+    assert!(expected.iter().any(|version| version.split_from.is_some()));
+}
+
+#[test]
+fn trouble_that_passes_on_to_callers_is_one_incident() {
+    // The callers are busy too, and one of them is louder at first.
+    let correlator = shop(0, 1200, &[("store", 600), ("cart", 600), ("web", 620)]);
+    let loud = [("web", 600), ("cart", 600), ("store", 610), ("ads", 640)];
+    let versions = told(&mut Grouper::default(), &correlator, &loud, 600, 1200);
+    assert_eq!(newest(&versions).len(), 1);
+    // What two services call may be what both suffer from.
+    let correlator = shop(0, 1200, &[("cache", 600), ("cart", 600), ("ads", 600)]);
+    let versions = told(&mut Grouper::default(), &correlator, &[("cart", 600), ("ads", 600)], 600, 1200);
+    assert_eq!(newest(&versions).len(), 1);
+}
+
+#[test]
+fn incidents_with_one_cause_are_merged_into_the_older() {
+    let mut correlator = shop(0, 610, &[]);
+    let mut grouper = Grouper::new(GrouperSettings { hops_max: 0, ..GrouperSettings::default() });
+    // With no hops between them, what one cause does opens two.
+    let mut versions = Vec::new();
+    for at in (600..720).step_by(10) {
+        correlator.observe_point(at * 1000, "store", "cpu", 0.95);
+        for service in ["cart", "web"] {
+            for metric in ["latency", "errors"] {
+                let anomaly = anomaly(at * 1000, service, metric, Severity::Warning);
+                versions.extend(grouper.observe(&anomaly, &correlator));
+            }
+        }
+        versions.extend(grouper.advance(at * 1000, &correlator));
+    }
+    let opened: Vec<&Incident> = versions.iter().filter(|version| version.version == 1).collect();
+    assert_eq!(opened.len(), 2);
+    let newest = newest(&versions);
+    let (merged, left): (Vec<&Incident>, Vec<&Incident>) =
+        newest.iter().partition(|incident| incident.merged_into.is_some());
+    assert_eq!(merged[0].state, IncidentState::Resolved);
+    assert_eq!(merged[0].merged_into.as_ref(), Some(&left[0].incident));
+    assert_eq!(left[0].services, ["cart", "web"]);
+    assert_eq!(grouper.open_incidents().count(), 1);
+}
+
+#[test]
+fn what_was_split_off_and_lost_its_cause_goes_back_and_stays() {
+    let correlator = shop(0, 1200, &[("store", 600), ("ads", 600)]);
+    let loud = [("store", 600), ("cart", 600), ("web", 600), ("ads", 600)];
+    let mut grouper = Grouper::default();
+    let versions = told(&mut grouper, &correlator, &loud, 600, 680);
+    let part = versions.iter().find(|version| version.split_from.is_some()).expect("it was split");
+    // Seen again with what is known now, only one of the two is broken.
+    let cause = if part.root_causes[0].service == "ads" { "store" } else { "ads" };
+    let correlator = shop(0, 1200, &[(cause, 600)]);
+    let versions = told(&mut grouper, &correlator, &loud, 680, 1200);
+    let last =
+        newest(&versions).into_iter().find(|version| version.incident == part.incident).expect("it ends");
+    assert_eq!((last.state, last.merged_into.as_ref()), (IncidentState::Resolved, part.split_from.as_ref()));
+    assert!(versions.iter().all(|version| version.version > 1), "it is not split again");
+    assert_eq!(grouper.open_incidents().count(), 1);
+}
