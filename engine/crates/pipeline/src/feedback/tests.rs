@@ -24,6 +24,8 @@ fn incident(id: &str, services: &[&str], causes: &[(&str, f64)]) -> Incident {
         root_causes: causes.iter().map(cause).collect(),
         changes: vec![],
         anomalies: 3,
+        split_from: None,
+        merged_into: None,
     }
 }
 
