@@ -1,11 +1,12 @@
 //! `foreshock score`: how surprising each value of recorded series was, without Kafka and without an engine.
 
+mod plot;
 mod series;
 
 use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufWriter, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use detectors::{DETECTORS, DetectorSpec, Slot, Verdict};
 
 use super::time_text;
+use plot::Plot;
 use series::Series;
 
 /// Add how surprising each value was to the series of a folder
@@ -35,6 +37,9 @@ pub struct Score {
     /// What judges the values
     #[arg(long, value_name = "NAME", default_value = "ensemble", value_parser = detector_names())]
     detector: String,
+    /// Folder for a picture of each series (SVG): its value, the expected range, and what is anomalous
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
 }
 
 /// Series that the summary names at the most.
@@ -65,6 +70,14 @@ impl Score {
             "--output {} is, holds or lies in the input folder, whose files must stay as they are; name another folder",
             self.output.display()
         );
+        if let Some(plot) = &self.plot {
+            let folder = resolved(plot)?;
+            anyhow::ensure!(
+                !input.starts_with(&folder) && !folder.starts_with(&input),
+                "--plot {} is, holds or lies in the input folder, whose files must stay as they are; name another folder",
+                plot.display()
+            );
+        }
         let files = series_files(&self.input)?;
         anyhow::ensure!(
             !files.is_empty(),
@@ -109,11 +122,15 @@ impl Score {
 
         let mut bank = (spec.build)(serde_json::json!({}))?;
         let (mut verdicts, mut was_alert) = (Vec::with_capacity(1), false);
+        let mut plot = self.plot.as_ref().map(|_| Plot::default());
         let mut scored = Scored { name: name.clone(), rows: 0, alerts: 0, highest: 0.0, highest_ms: 0 };
         while let Some(point) = series.next()? {
             verdicts.clear();
             bank.observe(&[Slot(0)], &[point], &mut verdicts);
             let verdict = verdicts[0];
+            if let Some(plot) = &mut plot {
+                plot.add(point, verdict);
+            }
             let added = fields(&verdict);
             let own = kept.iter().map(|column| &series.row()[*column]);
             out.write_record(own.chain(added.iter().map(String::as_str))).with_context(unwritable)?;
@@ -130,6 +147,23 @@ impl Score {
         out.flush().with_context(unwritable)?;
         drop(out);
         unfinished.finish().with_context(unwritable)?;
+        if let Some((plot, folder)) = plot.zip(self.plot.as_ref()) {
+            let mut path = folder.join(&name).into_os_string();
+            path.push(".svg");
+            let path = PathBuf::from(path);
+            let svg = plot.svg(&name.to_string_lossy()).with_context(|| format!("{}", path.display()))?;
+            let write = || {
+                let mut unfinished = Unfinished::create(&path)?;
+                unfinished.file.write_all(svg.as_bytes())?;
+                unfinished.finish()
+            };
+            write().with_context(|| {
+                format!(
+                    "{}: cannot be written; is there room, and may this user write there?",
+                    path.display()
+                )
+            })?;
+        }
         Ok(scored)
     }
 }

@@ -174,8 +174,12 @@ fn score_judges_every_row_and_keeps_the_rest() {
     let flat = std::fs::read_to_string(output.join("deep/er/flat.csv")).unwrap();
     assert_eq!(flat, "timestamp,value,anomaly_score,expected,lower,upper\n2026-01-31 12:00:00,1,0,,,\n");
     assert!(!output.join("deep/readme.txt").exists());
-    foreshock(&arguments);
+    let pictures = folder.path().join("pictures");
+    assert!(foreshock(&[&arguments[..], &["--plot", pictures.to_str().unwrap()]].concat()).status.success());
     assert_eq!(std::fs::read_to_string(output.join("cpu.csv")).unwrap(), after, "the same every time");
+    let picture = |name: &str| std::fs::read_to_string(pictures.join(name)).unwrap();
+    assert_eq!(picture("cpu.csv.svg").matches("<circle").count(), 1, "of the one alert");
+    assert!(picture("deep/er/flat.csv.svg").starts_with("<svg"));
 }
 
 #[test]
@@ -195,6 +199,9 @@ fn what_cannot_be_scored_is_said_and_the_input_stays_as_it_is() {
     }
     assert_eq!(std::fs::read_to_string(input.join("cpu.csv")).unwrap(), before);
     assert!(!input.join("scored").exists());
+    let (to, from) = (folder.path().join("elsewhere"), input.to_str().unwrap());
+    let arguments = ["score", "--input", from, "--output", to.to_str().unwrap(), "--plot", from];
+    assert!(text(&foreshock(&arguments).stderr).contains("--plot"));
     let said = message(&input, &folder.path().join("absent/../input"));
     assert!(said.contains("without it") && !folder.path().join("absent").exists(), "{said}");
 
