@@ -8,6 +8,7 @@ mod killed;
 mod random_records;
 mod scale_out;
 mod upgrade;
+mod verdicts;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
