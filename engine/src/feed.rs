@@ -15,7 +15,7 @@ pub struct Feed {
 }
 
 /// A row that borrows from that of the folder.
-enum EngineRow<'a> {
+pub enum EngineRow<'a> {
     Sample(SampleRow<'a>),
     Span(SpanRow<'a>),
     Log(LogRow<'a>),
@@ -38,7 +38,7 @@ impl Feed {
         }
     }
 
-    fn row<'a>(&'a mut self, row: &'a Row) -> EngineRow<'a> {
+    pub fn row<'a>(&'a mut self, row: &'a Row) -> EngineRow<'a> {
         match row {
             Row::Point { time_ms, service, metric, value } => {
                 let key = (Arc::clone(service), Arc::clone(metric));

@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use kafka::{TopicWriter, WriteRecord};
-use model::{
-    Labels, LogBatchBuilder, LogRow, MetricKind, SampleBatchBuilder, SampleRow, SpanBatchBuilder, SpanRow,
-};
+use model::{LogBatchBuilder, SampleBatchBuilder, SpanBatchBuilder};
 use replay::history::{History, Row};
 
 use crate::config::{Config, Signal};
 use crate::engine::connection;
+use crate::feed::{EngineRow, Feed};
 
 /// Rows in one record at the most, as a Collector's batch processor would send.
 const ROWS_MAX: usize = 500;
@@ -79,7 +78,7 @@ impl Produce {
         let progress = super::progress("producing", history.rows.len(), std::io::stderr().is_terminal());
         let started = Instant::now();
         let first_us = history.rows.first().map_or(0, Row::time_us);
-        let mut second = Second::default();
+        let (mut feed, mut second) = (Feed::default(), Second::default());
         let (mut at_s, mut records) = (first_us.div_euclid(1_000_000), 0_u64);
         for (i, row) in history.rows.iter().enumerate() {
             let row_s = row.time_us().div_euclid(1_000_000);
@@ -93,7 +92,7 @@ impl Produce {
                     std::thread::sleep(wait);
                 }
             }
-            second.push(row);
+            second.push(feed.row(row));
         }
         records += second.write(&writer, &topics, at_s)?;
         writer.flush(FLUSH_TIMEOUT)?;
@@ -104,41 +103,22 @@ impl Produce {
 }
 
 impl Second {
-    fn push(&mut self, row: &Row) {
-        match row {
-            Row::Point { time_ms, service, metric, value } => {
-                let labels = Labels::of(service, metric).canonical();
-                let (kind, start_ms) = (MetricKind::Gauge, None);
-                let row = SampleRow { labels: &labels, kind, time_ms: *time_ms, start_ms, value: *value };
+    fn push(&mut self, row: EngineRow<'_>) {
+        let signal = match row {
+            EngineRow::Sample(row) => {
                 self.samples.push(&row);
-                self.rows[0] += 1;
+                0
             }
-            Row::Span { start_us, duration_us, trace_id, span_id, parent, service, operation, error } => {
-                self.spans.push(&SpanRow {
-                    start_us: *start_us,
-                    duration_us: *duration_us,
-                    trace_id: *trace_id,
-                    span_id: *span_id,
-                    parent: *parent,
-                    service,
-                    operation,
-                    kind: 0,
-                    error: *error,
-                });
-                self.rows[1] += 1;
+            EngineRow::Span(row) => {
+                self.spans.push(&row);
+                1
             }
-            Row::Log { time_ms, service, severity, body, trace_id, span_id } => {
-                self.logs.push(&LogRow {
-                    time_ms: *time_ms,
-                    service,
-                    severity: *severity,
-                    body,
-                    trace_id: (*trace_id != 0).then_some(*trace_id),
-                    span_id: (*span_id != 0).then_some(*span_id),
-                });
-                self.rows[2] += 1;
+            EngineRow::Log(row) => {
+                self.logs.push(&row);
+                2
             }
-        }
+        };
+        self.rows[signal] += 1;
     }
 
     /// Writes what there is, as one record a signal; returns the number of records.
