@@ -17,11 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::Correlator;
 use crate::graph::ServiceGraph;
-use crate::ranking::{Family, MetricRole, Ranked, Trigger, role_of};
+use crate::ranking::{MetricRole, role_of};
 
+mod open;
 mod separation;
 
-use separation::{Member, Members, Separate, UNCONVINCING, are_related, explains, separate_causes};
+use open::{OpenIncident, StoredTrigger, add, incident_id, rank, title_of};
+use separation::{Member, Members, UNCONVINCING, are_related, explains, separate_causes};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GrouperSettings {
@@ -70,9 +72,6 @@ impl Default for GrouperSettings {
 /// After a member that the first cause does not explain, so much of its own trouble is waited for.
 const REVIEW_AFTER_MS: i64 = 60_000;
 
-/// An incident that was opened by hand waits this many times longer for anomalies before it is resolved.
-const BY_HAND_PATIENCE: i64 = 6;
-
 /// A series that has been anomalous at its last points, and belongs to no incident yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Suspect {
@@ -86,46 +85,6 @@ struct Suspect {
     /// Anomalous points in a row, and critical ones among the newest of them.
     run: u32,
     critical_run: u32,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct OpenIncident {
-    incident: Incident,
-    trigger: StoredTrigger,
-    last_anomaly_ms: i64,
-    /// Rankings done after the first one.
-    ranked: usize,
-    first_metric: String,
-    /// Somebody asked: every service is ranked, and it stays open longer without anomalies.
-    by_hand: bool,
-    /// What is known of each of its services.
-    #[serde(default)]
-    members: Members,
-    /// The newest anomaly that no other incident explains.
-    #[serde(default)]
-    last_own_ms: i64,
-    /// The first cause, once the incident is one of several that were split by their causes.
-    #[serde(default)]
-    root: Option<String>,
-    /// What was a cause of its own for a while and turned out not to be: it is not split off again.
-    #[serde(default)]
-    rejoined: BTreeSet<String>,
-    /// A member came that the first cause does not explain: causes are ranked again at this time.
-    #[serde(default)]
-    review_ms: Option<i64>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct StoredTrigger {
-    time_ms: i64,
-    errors: Option<bool>,
-}
-
-impl From<StoredTrigger> for Trigger {
-    fn from(stored: StoredTrigger) -> Self {
-        let family = stored.errors.map(|errors| if errors { Family::Errors } else { Family::Latency });
-        Self { time_ms: stored.time_ms, family }
-    }
 }
 
 /// Hash of the labels of a series.
@@ -557,195 +516,6 @@ impl Grouper {
         self.open.push(open);
         Some(version)
     }
-}
-
-impl OpenIncident {
-    /// When it is over if nothing more comes.
-    fn resolve_ms(&self, settings: &GrouperSettings) -> i64 {
-        let patience = if self.by_hand { BY_HAND_PATIENCE } else { 1 };
-        self.last_anomaly_ms.saturating_add(patience * settings.resolve_after_ms)
-    }
-
-    /// Whether causes are to be ranked again by now; that is noted as done.
-    fn take_due(&mut self, now_ms: i64, settings: &GrouperSettings) -> bool {
-        let mut is_due = self.review_ms.take_if(|review_ms| *review_ms <= now_ms).is_some();
-        while let Some(after_ms) = settings.rank_after_ms.get(self.ranked)
-            && self.incident.opened_ms + after_ms <= now_ms
-        {
-            self.ranked += 1;
-            is_due = true;
-        }
-        is_due
-    }
-
-    /// When it opened and which it is, and its first cause; unless it was opened by hand.
-    fn first(&self) -> Option<((i64, String), String)> {
-        let cause = self.incident.root_causes.first().filter(|_| !self.by_hand)?;
-        Some(((self.incident.opened_ms, self.incident.incident.clone()), cause.service.clone()))
-    }
-
-    /// Goes on with `cause`, without the members that only `first` explains.
-    fn keep(&mut self, cause: &str, first: &str, graph: &ServiceGraph) {
-        self.members.retain(|service, _| !explains(graph, first, service) || explains(graph, cause, service));
-        self.incident.services = self.members.keys().cloned().collect();
-        self.root = Some(cause.to_owned());
-    }
-
-    /// Takes the members that only `separate` explains out, into an incident of their own that is not ranked yet. Those that both
-    /// explain are in both.
-    fn split_off(
-        &mut self,
-        separate: &Separate,
-        first: &str,
-        now_ms: i64,
-        settings: &GrouperSettings,
-        graph: &ServiceGraph,
-    ) -> Self {
-        let Separate { cause, first_ms } = separate;
-        let taken: Members = self
-            .members
-            .iter()
-            .filter(|(service, _)| explains(graph, cause, service))
-            .map(|(service, member)| (service.clone(), member.clone()))
-            .collect();
-        self.members.retain(|service, _| !explains(graph, cause, service) || explains(graph, first, service));
-        let own = |service: &String| !explains(graph, first, service);
-        let own_members = || taken.iter().filter(|(service, _)| own(service)).map(|(_, member)| member);
-        let first_member = own_members().min_by_key(|member| (member.first_ms, &member.metric));
-        let first_metric = first_member.map_or_else(String::new, |member| member.metric.clone());
-        let last_ms = own_members().map(|member| member.last_ms).max().unwrap_or(*first_ms);
-        let incident = Incident {
-            // Of the incident that it comes from and the cause, which are split once.
-            incident: incident_id(self.incident.opened_ms, &self.incident.incident, cause),
-            version: 0,
-            state: IncidentState::Open,
-            severity: own_members().map(|member| member.severity).max().unwrap_or(Severity::Info),
-            title: String::new(),
-            opened_ms: *first_ms,
-            updated_ms: now_ms,
-            resolved_ms: None,
-            services: taken.keys().cloned().collect(),
-            root_causes: Vec::new(),
-            changes: Vec::new(),
-            anomalies: own_members().map(|member| member.anomalies).sum(),
-            split_from: Some(self.incident.incident.clone()),
-            merged_into: None,
-        };
-        self.root = Some(first.to_owned());
-        self.incident.services = self.members.keys().cloned().collect();
-        self.incident.anomalies = self.incident.anomalies.saturating_sub(incident.anomalies);
-        self.incident.severity =
-            self.members.values().map(|member| member.severity).max().unwrap_or(Severity::Info);
-        let left_ms = self
-            .members
-            .iter()
-            .filter(|(service, _)| !explains(graph, cause, service))
-            .map(|(_, member)| member.last_ms)
-            .max();
-        self.last_own_ms = left_ms.unwrap_or(*first_ms);
-        let mut part = Self {
-            trigger: StoredTrigger { time_ms: first_ms - settings.guard_ms, errors: None },
-            incident,
-            last_anomaly_ms: last_ms,
-            ranked: 0,
-            first_metric,
-            by_hand: false,
-            members: taken,
-            last_own_ms: last_ms,
-            root: Some(cause.clone()),
-            rejoined: BTreeSet::new(),
-            review_ms: None,
-        };
-        part.take_due(now_ms, settings);
-        part
-    }
-
-    /// Takes all members of another in.
-    fn take_in(&mut self, other: &Self) {
-        for (service, member) in &other.members {
-            add(&mut self.members, service, member.clone());
-        }
-        self.incident.anomalies += other.incident.anomalies;
-        let services: BTreeSet<&String> =
-            self.incident.services.iter().chain(&other.incident.services).collect();
-        self.incident.services = services.into_iter().cloned().collect();
-        self.incident.severity = self.incident.severity.max(other.incident.severity);
-        self.last_anomaly_ms = self.last_anomaly_ms.max(other.last_anomaly_ms);
-        self.last_own_ms = self.last_own_ms.max(other.last_own_ms);
-        self.incident.title = title_of(&self.incident, &self.first_metric);
-    }
-}
-
-/// Adds to what is known of a service; returns whether nothing was.
-fn add(members: &mut Members, service: &str, new: Member) -> bool {
-    let Some(member) = members.get_mut(service) else {
-        members.insert(service.to_owned(), new);
-        return true;
-    };
-    member.last_ms = member.last_ms.max(new.last_ms);
-    member.anomalies += new.anomalies;
-    member.severity = member.severity.max(new.severity);
-    if new.first_ms < member.first_ms {
-        (member.first_ms, member.metric) = (new.first_ms, new.metric);
-    }
-    false
-}
-
-/// Ranks the causes of an incident. Those that are `roots` of others are not its own. Returns the first.
-fn rank(
-    open: &mut OpenIncident,
-    now_ms: i64,
-    roots: &BTreeSet<String>,
-    settings: &GrouperSettings,
-    correlator: &Correlator,
-) -> Option<Ranked> {
-    let mut ranked = correlator.ranked_for(&open.trigger.into(), now_ms);
-    if !open.by_hand {
-        let graph = correlator.graph();
-        ranked.retain(|ranked| ranked.cause.score > 0.0);
-        // What no call leads to did not cause it, however loud it is at the same time. Without any calls nobody knows.
-        if !graph.is_empty() {
-            let related = graph.connected(&open.incident.services);
-            ranked.retain(|ranked| related.contains(ranked.cause.service.as_str()));
-        }
-        if let Some(root) = &open.root {
-            ranked.retain(|Ranked { cause, .. }| {
-                cause.service == *root
-                    || (!roots.contains(&cause.service) && are_related(graph, root, &cause.service))
-            });
-        }
-        ranked.truncate(settings.causes_max);
-    }
-    let first = ranked.first().cloned();
-    open.incident.root_causes = ranked.into_iter().map(|ranked| ranked.cause).collect();
-    open.incident.changes = correlator.changes_near(open.trigger.time_ms, settings.changes_before_ms, now_ms);
-    open.incident.title = title_of(&open.incident, &open.first_metric);
-    first
-}
-
-fn title_of(incident: &Incident, first_metric: &str) -> String {
-    if incident.services.is_empty() {
-        return match incident.root_causes.first() {
-            Some(cause) => format!("Opened by hand, likely caused by {}", cause.service),
-            None => "Opened by hand".to_owned(),
-        };
-    }
-    let services = match incident.services.as_slice() {
-        [one] => one.clone(),
-        [one, two] => format!("{one} and {two}"),
-        [one, others @ ..] => format!("{one} and {} others", others.len()),
-        [] => String::new(),
-    };
-    match incident.root_causes.first() {
-        Some(cause) => format!("{first_metric} on {services}, likely caused by {}", cause.service),
-        None => format!("{first_metric} on {services}"),
-    }
-}
-
-/// Follows from what opened the incident alone, so that a replay gives the same.
-fn incident_id(time_ms: i64, service: &str, series: &str) -> String {
-    let key = format!("{time_ms}\n{service}\n{series}");
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(key.as_bytes()))
 }
 
 #[cfg(test)]
