@@ -142,6 +142,12 @@ fn incident_text(incident: &Incident) -> String {
         incident.severity.as_str(),
         incident.title
     );
+    if let Some(from) = &incident.split_from {
+        lines += &format!("    a problem of its own, with another cause than incident {from}\n");
+    }
+    if let Some(into) = &incident.merged_into {
+        lines += &format!("    goes on as a part of incident {into}, which has the same cause\n");
+    }
     for (rank, cause) in incident.root_causes.iter().take(3).enumerate() {
         lines += &format!("    {}. {} ({:.2})\n", rank + 1, cause.service, cause.score);
         for evidence in cause.evidence.iter().take(3) {
@@ -157,4 +163,35 @@ fn incident_text(incident: &Incident) -> String {
         );
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{IncidentState, Severity};
+
+    use super::*;
+
+    #[test]
+    fn an_incident_says_what_it_was_split_from_and_where_it_goes_on() {
+        let incident = Incident {
+            incident: "inc-2".to_owned(),
+            version: 3,
+            state: IncidentState::Resolved,
+            severity: Severity::Critical,
+            title: "slow".to_owned(),
+            opened_ms: 0,
+            updated_ms: 0,
+            resolved_ms: Some(0),
+            services: vec![],
+            root_causes: vec![],
+            changes: vec![],
+            anomalies: 3,
+            split_from: Some("inc-1".to_owned()),
+            merged_into: Some("inc-0".to_owned()),
+        };
+        let text = incident_text(&incident);
+        assert!(text.contains("incident inc-1") && text.contains("incident inc-0"), "{text}");
+        let plain = incident_text(&Incident { split_from: None, merged_into: None, ..incident });
+        assert_eq!(plain.lines().count(), 1, "{plain}");
+    }
 }

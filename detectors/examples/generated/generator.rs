@@ -4,8 +4,8 @@ use std::f64::consts::TAU;
 
 use foreshock_detectors::Point;
 
-const DAY_S: f64 = 86_400.0;
-const WEEK_S: f64 = 7.0 * DAY_S;
+pub const DAY_S: f64 = 86_400.0;
+pub const WEEK_S: f64 = 7.0 * DAY_S;
 
 /// What a series is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,12 +16,10 @@ use std::process::ExitCode;
 
 use foreshock_detectors::{DETECTORS, DetectorSpec, Point, Slot};
 
-use generator::{FAULTS, Fault, KINDS, Kind, Random, Service};
+use generator::{DAY_S, FAULTS, Fault, KINDS, Kind, Random, Service, WEEK_S};
 use presence::PATTERNS;
 
 const WEEKS: f64 = 4.0;
-const DAY_S: f64 = 86_400.0;
-const WEEK_S: f64 = 7.0 * DAY_S;
 /// Alerts a series and week that an engineer on call puts up with.
 const BUDGET_PER_WEEK: f64 = 1.0;
 /// The fixed threshold, which is what users have.

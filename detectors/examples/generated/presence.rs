@@ -2,12 +2,10 @@
 
 use foreshock_detectors::series_gone::{Presence, SeriesGone};
 
-use super::generator::Random;
+use super::generator::{DAY_S, Random, WEEK_S};
 
 const MINUTE_S: f64 = 60.0;
 const HOUR_S: f64 = 3600.0;
-const DAY_S: f64 = 86_400.0;
-const WEEK_S: f64 = 7.0 * DAY_S;
 
 /// How a series comes and goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

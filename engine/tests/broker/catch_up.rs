@@ -8,9 +8,7 @@ use pipeline::wire::{Findings, Incoming};
 use shop::{Message, Scenario};
 
 use super::killed::{between, committed, said_of_findings};
-use super::{PATIENCE, Rig, brokers, http_get, wait_until};
-
-const START_MS: i64 = 1_767_600_000_000;
+use super::{PATIENCE, Rig, START_MS, brokers, http_get, wait_until};
 
 pub(super) fn write(rig: &Rig, messages: &[Message]) {
     let writer = TopicWriter::new(&kafka::ConnectionSettings::new(brokers())).expect("a producer");

@@ -23,9 +23,8 @@ use pipeline::{
 };
 use shop::{Message, Scenario, Signal};
 
-use super::{PATIENCE, Rig, brokers, foreshock, wait_until};
+use super::{PATIENCE, Rig, START_MS, brokers, foreshock, wait_until};
 
-const START_MS: i64 = 1_767_600_000_000;
 /// A frozen engine is out of its group after this long.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -23,6 +23,8 @@ use proto::foreshock::v1::alert_service_client::AlertServiceClient;
 use proto::foreshock::v1::incident_service_client::IncidentServiceClient;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// When scenarios of the shop begin.
+const START_MS: i64 = 1_767_600_000_000;
 
 fn brokers() -> String {
     std::env::var("FORESHOCK_TEST_BROKERS")
@@ -66,6 +68,13 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Asks an engine to end, as an init system does.
+fn stop(mut engine: Child) {
+    let asked = Command::new("kill").args(["-TERM", &engine.id().to_string()]).status();
+    assert!(asked.is_ok_and(|status| status.success()));
+    assert!(engine.wait().expect("the engine ends").success(), "a clean stop");
 }
 
 /// An engine on topics of its own.
@@ -158,12 +167,8 @@ impl Rig {
         });
     }
 
-    /// Asks the engine to end, as an init system does.
     fn stop(&mut self) {
-        let mut engine = self.engine.take().expect("the engine runs");
-        let asked = Command::new("kill").args(["-TERM", &engine.id().to_string()]).status();
-        assert!(asked.is_ok_and(|status| status.success()));
-        assert!(engine.wait().expect("the engine ends").success(), "a clean stop");
+        stop(self.engine.take().expect("the engine runs"));
     }
 
     fn produce(&self, input: &Path) {

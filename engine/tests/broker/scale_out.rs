@@ -6,9 +6,7 @@ use shop::Scenario;
 
 use super::catch_up::{alerts, write};
 use super::killed::{committed, configure};
-use super::{Rig, foreshock, wait_until};
-
-const START_MS: i64 = 1_767_600_000_000;
+use super::{Rig, START_MS, foreshock, wait_until};
 
 /// Processes that are asked to end when they go out of scope.
 struct Fleet(Vec<Child>);

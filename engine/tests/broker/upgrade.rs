@@ -8,15 +8,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use kafka::{TopicWriter, WriteRecord};
-use model::{OutputTopic, Telemetry};
+use model::OutputTopic;
 use pipeline::Router;
 use pipeline::wire::Incoming;
 use shop::{Message, Scenario};
 
 use super::killed::{Lying, PARTITIONS, Said, between, committed, configure, decoded, topic_of};
-use super::{PATIENCE, Rig, brokers, foreshock, wait_until};
-
-const START_MS: i64 = 1_767_600_000_000;
+use super::{PATIENCE, Rig, START_MS, brokers, foreshock, stop, wait_until};
 
 fn older() -> Command {
     std::env::var_os("FORESHOCK_TEST_OLDER")
@@ -28,26 +26,10 @@ fn start(mut program: Command, rig: &Rig, which: usize) -> Child {
     program.arg("run").arg("-c").arg(configuration).spawn().expect("the engine starts")
 }
 
-fn stop(mut engine: Child) {
-    let asked = Command::new("kill").args(["-TERM", &engine.id().to_string()]).status();
-    assert!(asked.is_ok_and(|status| status.success()));
-    assert!(engine.wait().expect("the engine ends").success(), "a clean stop");
-}
-
-fn rows(telemetry: &Telemetry) -> usize {
-    match telemetry {
-        Telemetry::Samples(batch) => batch.rows().count(),
-        Telemetry::Histograms(batch) => batch.rows().count(),
-        Telemetry::Spans(batch) => batch.rows().count(),
-        Telemetry::Logs(batch) => batch.rows().count(),
-        Telemetry::Events(batch) => batch.rows().count(),
-    }
-}
-
 /// The rows that ingest has sent on to the series stage.
 fn rows_of(sent: &[Lying]) -> usize {
     let rows = sent.iter().map(|record| match between(record) {
-        Incoming::Telemetry(telemetry) => rows(&telemetry),
+        Incoming::Telemetry(telemetry) => telemetry.record_batch().num_rows(),
         _ => 0,
     });
     rows.sum()

@@ -90,6 +90,9 @@ fn what_cannot_be_replayed_is_said() {
     let path = folder.path().to_str().unwrap().to_owned();
     let message = text(&foreshock(&["replay", "--input", &path]).stderr);
     assert!(message.contains("no telemetry") && message.contains("metrics"), "{message}");
+    let nowhere = folder.path().join("nowhere");
+    let message = text(&foreshock(&["replay", "--input", nowhere.to_str().unwrap()]).stderr);
+    assert!(message.contains("nowhere: cannot open"), "{message}");
     telemetry(&folder);
     let message = text(&foreshock(&["replay", "--input", &path, "--trigger-ms", "5"]).stderr);
     assert!(message.contains("outside of the data"), "{message}");

@@ -71,9 +71,7 @@ impl Shape {
         let all = self.services.len() + other.services.len() - common;
         common as f64 >= ALIKE_MIN * all as f64 && common > 0
     }
-}
 
-impl Shape {
     /// Until the causes of both are ranked, they may.
     fn may_share_its_cause_with(&self, other: &Self) -> bool {
         self.cause.is_none() || other.cause.is_none() || self.cause == other.cause

@@ -79,6 +79,9 @@ struct Telling {
     instance_labels: Vec<String>,
 }
 
+/// The names of these.
+const TELLING_KEYS: [&str; 3] = ["tell_s", "service_share", "instance_labels"];
+
 impl Default for Telling {
     fn default() -> Self {
         let instance_labels = INSTANCE_LABELS.iter().map(|label| (*label).to_owned()).collect();
@@ -92,10 +95,17 @@ impl Rule {
     pub fn new(settings: &DetectorSettings) -> Result<Self, InvalidParameters> {
         let mut own = serde_json::Map::new();
         let mut parameters = settings.parameters.clone();
-        for key in ["tell_s", "service_share", "instance_labels"] {
+        for key in TELLING_KEYS {
             own.extend(parameters.remove(key).map(|value| (key.to_owned(), value)));
         }
-        let invalid = |error: serde_json::Error| InvalidParameters(error.to_string());
+        let invalid = |error: serde_json::Error| {
+            // Those of the detector are all that it knows of.
+            let message = error.to_string();
+            let is_unknown = message.starts_with("unknown field");
+            let others =
+                if is_unknown { format!(", `{}`", TELLING_KEYS.join("`, `")) } else { String::new() };
+            InvalidParameters(message + &others)
+        };
         let detector: SeriesGone = serde_json::from_value(Value::Object(parameters)).map_err(invalid)?;
         detector.validate()?;
         let Telling { tell_s, service_share, instance_labels } =

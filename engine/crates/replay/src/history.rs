@@ -95,6 +95,8 @@ pub struct History {
 
 impl History {
     pub fn read(folder: &Path) -> Result<Self, HistoryError> {
+        // Else a folder that is not there would be one without telemetry.
+        std::fs::read_dir(folder).map_err(|source| HistoryError::Open { path: folder.to_owned(), source })?;
         let mut history = Self::default();
         let mut names = Names::default();
         if let Some(path) = existing(folder, "metrics") {

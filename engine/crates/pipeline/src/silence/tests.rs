@@ -220,6 +220,7 @@ fn parameters_are_checked() {
     for (parameters, named) in [
         (r#"{"tell_s": 1}"#, "tell_s"),
         (r#"{"service_share": 2}"#, "service_share"),
+        (r#"{"tel_s": 600}"#, "`learn_s`, `tell_s`"),
         (r#"{"min_silence_s": -1}"#, "min_silence_s"),
         (r#"{"nonsense": 1}"#, "nonsense"),
     ] {
