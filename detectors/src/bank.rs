@@ -34,6 +34,11 @@ impl<D: Detector> DetectorBank for Bank<D> {
         }
     }
 
+    fn judge(&self, Slot(slot): Slot, point: Point) -> Option<Verdict> {
+        let mut state = self.states.get(slot as usize).filter(|_| point.value.is_finite())?.clone();
+        self.detector.update(&mut state, point)
+    }
+
     fn state_bytes_max(&self) -> usize {
         self.detector.state_bytes_max()
     }

@@ -105,6 +105,9 @@ pub trait DetectorBank: Send {
     /// finite gives none and teaches nothing.
     fn observe(&mut self, slots: &[Slot], points: &[Point], verdicts: &mut Vec<Option<Verdict>>);
 
+    /// How the next point of the series would be judged if it were this one, which teaches nothing.
+    fn judge(&self, slot: Slot, point: Point) -> Option<Verdict>;
+
     /// The most bytes that the state of a series takes in memory.
     fn state_bytes_max(&self) -> usize;
 

@@ -148,6 +148,11 @@ fn incident_text(incident: &Incident) -> String {
     if let Some(into) = &incident.merged_into {
         lines += &format!("    goes on as a part of incident {into}, which has the same cause\n");
     }
+    if incident.amended && incident.anomalies == 0 {
+        lines += "    was none: data that came late showed that nothing was wrong\n";
+    } else if incident.amended {
+        lines += "    amended: data that came late corrected what was said before\n";
+    }
     for (rank, cause) in incident.root_causes.iter().take(3).enumerate() {
         lines += &format!("    {}. {} ({:.2})\n", rank + 1, cause.service, cause.score);
         for evidence in cause.evidence.iter().take(3) {
@@ -188,10 +193,13 @@ mod tests {
             anomalies: 3,
             split_from: Some("inc-1".to_owned()),
             merged_into: Some("inc-0".to_owned()),
+            amended: true,
         };
         let text = incident_text(&incident);
         assert!(text.contains("incident inc-1") && text.contains("incident inc-0"), "{text}");
-        let plain = incident_text(&Incident { split_from: None, merged_into: None, ..incident });
+        assert!(text.contains("amended"), "{text}");
+        let plain =
+            incident_text(&Incident { split_from: None, merged_into: None, amended: false, ..incident });
         assert_eq!(plain.lines().count(), 1, "{plain}");
     }
 }

@@ -279,6 +279,7 @@ mod tests {
             anomalies: 1,
             split_from: None,
             merged_into: None,
+            amended: false,
         }
     }
 

@@ -296,9 +296,16 @@ impl Status for Running {
         of_workers("foreshock_keys_refused", "Spans and logs of keys beyond step_keys_max", &|v| {
             MetricValue::Gauge(v.keys_refused as f64)
         });
-        of_workers("foreshock_late_rows", "Spans and logs that came after their step was closed", &|v| {
-            MetricValue::Gauge(v.late_rows as f64)
-        });
+        of_workers(
+            "foreshock_late_rows",
+            "Spans and logs that came too long after their step was closed and were left out",
+            &|v| MetricValue::Gauge(v.late_rows as f64),
+        );
+        of_workers(
+            "foreshock_amended_rows",
+            "Spans and logs that came after their step was closed and amended it",
+            &|v| MetricValue::Gauge(v.amended_rows as f64),
+        );
         of_workers("foreshock_early_rows", "Spans and logs too far ahead of all others", &|v| {
             MetricValue::Gauge(v.early_rows as f64)
         });

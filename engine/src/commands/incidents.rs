@@ -336,5 +336,6 @@ fn model_of(incident: &v1::Incident) -> model::Incident {
         anomalies: incident.anomalies,
         split_from: Some(incident.split_from.clone()).filter(|from| !from.is_empty()),
         merged_into: Some(incident.merged_into.clone()).filter(|into| !into.is_empty()),
+        amended: incident.amended,
     }
 }

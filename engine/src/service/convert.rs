@@ -39,6 +39,7 @@ pub fn incident(incident: model::Incident) -> v1::Incident {
         remarks: Vec::new(),
         split_from: incident.split_from.unwrap_or_default(),
         merged_into: incident.merged_into.unwrap_or_default(),
+        amended: incident.amended,
     }
 }
 
@@ -78,5 +79,6 @@ pub fn anomaly(anomaly: model::Anomaly) -> v1::Anomaly {
         anomaly_score: anomaly.anomaly_score,
         summary: anomaly.summary,
         severity: severity(anomaly.severity),
+        amended: anomaly.amended,
     }
 }

@@ -171,6 +171,11 @@ impl Correlator {
         }
     }
 
+    /// How far event time has come, as was told.
+    pub fn watermark_ms(&self) -> i64 {
+        self.watermark_ms
+    }
+
     /// Event time has reached `watermark_ms`: old buckets are folded, old edges forgotten.
     pub fn advance(&mut self, watermark_ms: i64) {
         let is_new_bucket = watermark_ms.div_euclid(BUCKET_MS) > self.watermark_ms.div_euclid(BUCKET_MS);

@@ -19,6 +19,7 @@ use crate::evidence::Correlator;
 use crate::graph::ServiceGraph;
 use crate::ranking::{MetricRole, role_of};
 
+mod amendment;
 mod open;
 mod separation;
 
@@ -195,6 +196,7 @@ impl Grouper {
             anomalies: 0,
             split_from: None,
             merged_into: None,
+            amended: false,
         };
         self.start(incident, trigger, now_ms, String::new(), Members::new(), correlator)
     }
@@ -211,12 +213,22 @@ impl Grouper {
         let mut pinned: Vec<(String, String)> = Vec::new();
         for open in &mut self.open {
             let resolve_ms = open.resolve_ms(&settings);
-            if !open.take_due(watermark_ms, &settings) {
+            if open.take_amended() {
+                news.insert(open.incident.incident.clone());
+            }
+            let (is_due, is_late) = (open.take_due(watermark_ms, &settings), open.take_late(watermark_ms));
+            if !is_due && !is_late {
+                continue;
+            }
+            let now_ms = watermark_ms.min(resolve_ms);
+            let before = open.first_cause().map(str::to_owned);
+            let first = rank(open, now_ms, &roots, &settings, correlator);
+            let is_corrected = is_late && before.as_deref() != open.first_cause();
+            open.incident.amended |= is_corrected;
+            if !is_due && !is_corrected {
                 continue;
             }
             news.insert(open.incident.incident.clone());
-            let now_ms = watermark_ms.min(resolve_ms);
-            let first = rank(open, now_ms, &roots, &settings, correlator);
             if open.by_hand || resolve_ms <= watermark_ms {
                 continue;
             }
@@ -261,7 +273,10 @@ impl Grouper {
         }
         let mut versions = self.merge(watermark_ms, &mut news, correlator);
         self.open.retain_mut(|open| {
-            let resolve_ms = open.resolve_ms(&settings);
+            let mut resolve_ms = open.resolve_ms(&settings);
+            if open.is_withdrawn() {
+                resolve_ms = resolve_ms.min(watermark_ms);
+            }
             let is_over = resolve_ms <= watermark_ms;
             if open.incident.version == 0 {
                 open.incident.version = 1;
@@ -468,6 +483,7 @@ impl Grouper {
             anomalies: suspects.iter().map(|suspect| suspect.anomalies).sum(),
             split_from: None,
             merged_into: None,
+            amended: false,
         };
         let mut members = Members::new();
         for suspect in suspects {
@@ -509,6 +525,9 @@ impl Grouper {
             root: None,
             rejoined: BTreeSet::new(),
             review_ms: None,
+            ranked_ms: 0,
+            late_ms: None,
+            is_amended: false,
         };
         let roots = self.roots();
         rank(&mut open, now_ms, &roots, &self.settings, correlator);

@@ -45,4 +45,8 @@ pub struct Anomaly {
     pub severity: Severity,
     /// What is odd about it, in words.
     pub summary: String,
+    /// Data that came late changed the point: this takes the place of what was said of it before, if anything was. With a score of at
+    /// most 0.5 nothing is odd about it any more.
+    #[serde(default)]
+    pub amended: bool,
 }

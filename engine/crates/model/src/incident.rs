@@ -87,4 +87,7 @@ pub struct Incident {
     /// The older incident that it turned out to be a part of, which ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<String>,
+    /// Data that came late has corrected what an earlier version said. One that is resolved with no anomalies was none.
+    #[serde(default)]
+    pub amended: bool,
 }

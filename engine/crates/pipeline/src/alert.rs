@@ -66,6 +66,15 @@ fn alert(incident: &Incident, told: &Told, state: AlertState) -> Alert {
     if let Some(into) = &incident.merged_into {
         annotations.insert("resolution".to_owned(), format!("it is a part of incident {into}"));
     }
+    if incident.amended {
+        let what = match incident.state {
+            IncidentState::Resolved if incident.anomalies == 0 => {
+                "data that came late showed that nothing was wrong"
+            }
+            _ => "data that came late corrected what was said before",
+        };
+        annotations.insert("amended".to_owned(), what.to_owned());
+    }
     if let Some(from) = &incident.split_from {
         annotations.insert("split_from".to_owned(), from.clone());
     }
@@ -122,6 +131,7 @@ mod tests {
             anomalies: 3,
             split_from: None,
             merged_into: None,
+            amended: false,
         }
     }
 

@@ -98,7 +98,7 @@ impl Analysis {
 
     fn conclude(&mut self, out: &mut Vec<Conclusion>) {
         for finding in self.findings.drain(..) {
-            if let Finding::Anomaly(anomaly) = &finding {
+            if let Some(anomaly) = finding.anomaly() {
                 out.push(Conclusion::Anomaly(anomaly.clone()));
             }
             self.incidents.on_finding(finding, out);

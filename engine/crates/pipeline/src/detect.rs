@@ -268,6 +268,24 @@ impl Detect {
         self.gathered.clear();
     }
 
+    /// Judges a point that takes the place of one of the last few, of a series that has its place, without learning from it: by each
+    /// detector that watches the series and has enough to judge by. To be called when nothing is gathered.
+    pub fn judge(&self, id: SeriesId, point: Point) -> Vec<Anomaly> {
+        assert!(self.gathered.is_empty(), "flushed before");
+        let Some((slot, series)) = self.series.get_by_id(id) else { return Vec::new() };
+        let watches = self.watches.iter().filter(|watch| watch.watched[slot as usize]);
+        let judged = watches.filter_map(|watch| {
+            let verdict = watch.bank.judge(Slot(slot), point)?;
+            let mut anomaly = anomaly(id, &series.labels, &watch.name, point, &verdict);
+            anomaly.amended = true;
+            if !verdict.is_anomalous() {
+                anomaly.summary = format!("with data that came late, {}", anomaly.summary);
+            }
+            Some(anomaly)
+        });
+        judged.collect()
+    }
+
     /// Forgets series without a point since `time_ms`.
     pub fn forget_idle_since(&mut self, time_ms: i64) {
         let idle: Vec<u32> = self.series.idle_since(time_ms).map(|(slot, _)| slot).collect();
@@ -413,6 +431,7 @@ fn anomaly(id: SeriesId, labels: &Labels, detector: &str, point: Point, verdict:
         anomaly_score: verdict.anomaly_score,
         severity: severity_of(verdict.anomaly_score),
         summary: format!("{value} where {expected} was expected ({lower} to {upper})"),
+        amended: false,
     }
 }
 

@@ -7,6 +7,7 @@ use correlate::{Correlator, CorrelatorLimits, Grouper};
 use model::{Alert, Anomaly, Incident, Output, SourceRecord, StateSection};
 
 use crate::alert::AlertStage;
+use crate::amendment::Amendment;
 use crate::derive::step::AHEAD_MS;
 use crate::events;
 use crate::feedback::Feedback;
@@ -65,8 +66,20 @@ impl IncidentStage {
                 let incidents = self.grouper.observe(&anomaly, &self.correlator);
                 self.tell(incidents, out);
             }
+            Finding::Amended(Amendment { anomaly, was_told: true }) if anomaly.anomaly_score <= 0.5 => {
+                self.grouper.withdraw(&anomaly);
+            }
+            // What was anomalous and still is counts already.
+            Finding::Amended(Amendment { was_told: true, .. }) => {}
+            Finding::Amended(Amendment { anomaly, was_told: false }) => {
+                let incidents = self.grouper.observe(&anomaly, &self.correlator);
+                self.tell(incidents, out);
+            }
             Finding::Change(change) => self.correlator.observe_change(change),
-            Finding::Traces(evidence) => self.correlator.absorb(&evidence),
+            Finding::Traces(evidence) => {
+                self.correlator.absorb(&evidence);
+                self.grouper.review_after(&evidence, &self.correlator);
+            }
             Finding::Remark(remark) => self.feedback.on_remark(&remark),
         }
     }
@@ -144,6 +157,7 @@ fn turn_of(finding: &Finding) -> (u8, u128) {
         }
         Finding::Normal { series, .. } => (3, series.0),
         Finding::Anomaly(anomaly) => (4, anomaly.labels.id().0),
+        Finding::Amended(Amendment { anomaly, .. }) => (5, anomaly.labels.id().0),
     }
 }
 

@@ -4,6 +4,7 @@
 //! no randomness without a seed, no hash-map order, and no batch boundary in the result.
 
 pub mod alert;
+pub mod amendment;
 pub mod analysis;
 pub mod derive;
 pub mod detect;

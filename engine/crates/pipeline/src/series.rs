@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use alerts::Encoding;
 use correlate::EdgeCall;
+use detectors::Point;
 use hashbrown::HashMap;
 use model::labels::{NAME, SERVICE};
 use model::{
@@ -12,6 +13,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::amendment::ToldAnomalies;
 use crate::derive::counter::delta_rate;
 use crate::derive::histogram::{HistogramPoint, QUANTILES};
 use crate::derive::step::{AHEAD_MS, StepLimits, StepValue};
@@ -33,6 +35,7 @@ use crate::wire::{self, Finding, Findings, Incoming, SourceWatermark};
 const DERIVE: &str = "derive";
 const TEMPLATES: &str = "templates";
 const WATERMARKS: &str = "watermarks";
+const AMENDMENTS: &str = "amendments";
 
 /// How much later than spans calls are counted: a trace must be complete, and its end lies within a step.
 pub const CALLS_DELAY_MS: i64 = 30_000;
@@ -66,6 +69,7 @@ pub struct SeriesStage {
     detect: Detect,
     /// Series whose last point was anomalous.
     suspects: BTreeSet<SeriesId>,
+    told: ToldAnomalies,
     /// Services that were told of because they have logs.
     services: BTreeSet<String>,
     /// Event time at which these were last forgotten.
@@ -95,6 +99,7 @@ impl SeriesStage {
             templates: LogTemplates::default(),
             detect: Detect::new(settings, detectors)?,
             suspects: BTreeSet::new(),
+            told: ToldAnomalies::default(),
             services: BTreeSet::new(),
             services_ms: None,
             closed: Vec::new(),
@@ -129,6 +134,7 @@ impl SeriesStage {
             series_refused: self.detect.over_limit() + self.raw_over_limit,
             keys_refused: self.steps.over_limit() + self.calls.over_limit(),
             late_rows: self.steps.late() + self.calls.late(),
+            amended_rows: self.steps.amended() + self.calls.amended(),
             early_rows: self.steps.early() + self.calls.early(),
             findings_before_turn: 0,
             silences_untold: self.detect.silences_untold(),
@@ -255,6 +261,7 @@ impl SeriesStage {
         self.detect.forget_idle_since(idle_ms);
         self.detect.idle_mut().advance(watermark_ms);
         self.suspects.retain(|id| self.detect.knows(*id));
+        self.told.advance(watermark_ms, self.settings.step.ms());
         // Told again now and then, for an incident stage that has lost its state.
         if self.services_ms.is_none_or(|told_ms| watermark_ms.saturating_sub(told_ms) >= SERVICES_AGAIN_MS) {
             self.services_ms = Some(watermark_ms);
@@ -287,11 +294,29 @@ impl SeriesStage {
 
     fn judge(&mut self, mut closed: Vec<StepValue>, out: &mut Vec<Finding>) {
         for value in closed.drain(..) {
-            let point = (value.time_ms, value.value);
-            self.point(value.labels.id(), || value.labels.clone(), point, true, out);
+            let id = value.labels.id();
+            if value.amended && self.detect.has(id) {
+                if value.before != Some(value.value) {
+                    self.amend(id, Point { time_ms: value.time_ms, value: value.value }, value.before, out);
+                }
+            } else {
+                self.point(id, || value.labels.clone(), (value.time_ms, value.value), true, out);
+            }
         }
         self.closed = closed;
         self.flush(out);
+    }
+
+    /// A point is not what it was judged as.
+    fn amend(&mut self, id: SeriesId, point: Point, before: Option<f64>, out: &mut Vec<Finding>) {
+        self.flush(out);
+        for anomaly in self.detect.judge(id, point) {
+            let Some(amendment) = self.told.amend(anomaly, before) else { continue };
+            if amendment.is_anomalous() {
+                self.suspects.insert(id);
+            }
+            out.push(Finding::Amended(amendment));
+        }
     }
 
     /// The state of a series that is not yet a plain value; `None` at the limit.
@@ -339,7 +364,7 @@ impl SeriesStage {
 
     /// Judges what was gathered, and tells of it point by point.
     pub fn flush(&mut self, out: &mut Vec<Finding>) {
-        let (suspects, observed) = (&mut self.suspects, &mut self.observed);
+        let (suspects, told, observed) = (&mut self.suspects, &mut self.told, &mut self.observed);
         self.detect.flush(|slot, series, time_ms, value, anomalies| {
             let labels = &series.labels;
             if let Some(observed) = observed {
@@ -351,6 +376,9 @@ impl SeriesStage {
             if !is_derived && slot < EVIDENCE_SERIES_MAX {
                 let (service, metric) = (labels.service().to_owned(), metric_of(labels));
                 out.push(Finding::Point { service, metric, time_ms, value });
+            }
+            if is_derived {
+                anomalies.iter().for_each(|anomaly| told.insert(anomaly));
             }
             if !anomalies.is_empty() {
                 suspects.insert(series.id);
@@ -367,9 +395,11 @@ impl SeriesStage {
         raw.sort_unstable_by_key(|(id, _)| **id);
         let services = (&self.services, self.services_ms);
         let derive = (raw, self.raw_over_limit, &self.steps, &self.calls, &self.suspects, services);
+        let amendments = (self.steps.amendments(), self.calls.amendments(), &self.told);
         let mut sections = vec![
             StateSection { name: DERIVE.to_owned(), bytes: state::encode(&derive) },
             StateSection { name: TEMPLATES.to_owned(), bytes: self.templates.snapshot() },
+            StateSection { name: AMENDMENTS.to_owned(), bytes: state::encode(&amendments) },
         ];
         sections.extend(self.detect.begin_state());
         sections
@@ -390,6 +420,13 @@ impl SeriesStage {
         self.raw_over_limit = raw_over_limit;
         self.steps.restore(steps);
         self.calls.restore(calls);
+        // States of earlier versions have none.
+        if sections.iter().any(|section| section.name == AMENDMENTS) {
+            let (steps, calls);
+            (steps, calls, self.told) = state::section(sections, AMENDMENTS)?;
+            self.steps.restore_amendments(steps);
+            self.calls.restore_amendments(calls);
+        }
         self.suspects = suspects;
         (self.services, self.services_ms) = services;
         self.templates.restore(sections, TEMPLATES)?;
@@ -486,7 +523,7 @@ impl SeriesTask {
 /// What was found, to the incident stage; anomalies to everybody too.
 pub(crate) fn say(router: &Router, findings: Findings, out: &mut Vec<Output>) {
     for finding in &findings.findings {
-        if let Finding::Anomaly(anomaly) = finding {
+        if let Some(anomaly) = finding.anomaly() {
             out.push(events::output(&Conclusion::Anomaly(anomaly.clone()), Encoding::Json));
         }
     }

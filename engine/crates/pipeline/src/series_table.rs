@@ -69,6 +69,12 @@ impl SeriesTable {
         self.find(id).is_some()
     }
 
+    /// A series that is known, with its slot.
+    pub fn get_by_id(&self, id: SeriesId) -> Option<(u32, &Series)> {
+        let slot = self.find(id)?;
+        Some((slot, self.get(slot)?))
+    }
+
     fn find(&self, id: SeriesId) -> Option<u32> {
         let same = |slot: &u32| self.series[*slot as usize].as_ref().is_some_and(|series| series.id == id);
         self.index.find(id.0 as u64, same).copied()

@@ -536,6 +536,7 @@ fn anomaly(
         upper: open.allowed_ms / 1000.0,
         anomaly_score,
         severity: severity_of(anomaly_score),
+        amended: false,
         summary: format!(
             "no point for {}, expected every {}{others}",
             span(silent_ms),

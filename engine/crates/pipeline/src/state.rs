@@ -24,7 +24,9 @@ impl InvalidState {
 }
 
 /// Of what a section or record in postcard holds: raised when a type in it changes, so that an older one is refused and not misread.
-pub(crate) const VERSION: u8 = 5;
+pub(crate) const VERSION: u8 = 6;
+/// What is read still: a later version only added kinds of things.
+const VERSION_MIN: u8 = 5;
 
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(value, vec![VERSION]).expect("plain data of known lengths, and memory does not fail")
@@ -41,8 +43,8 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 /// What [`encode`] wrote, and what was written behind it.
 pub(crate) fn decode_head<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), String> {
     let bytes = match bytes {
-        [VERSION, bytes @ ..] => bytes,
-        [found, ..] => return Err(format!("it is of version {found}, not {VERSION}")),
+        [VERSION_MIN..=VERSION, bytes @ ..] => bytes,
+        [found, ..] => return Err(format!("it is of version {found}, not {VERSION_MIN} to {VERSION}")),
         [] => return Err("it is empty".to_owned()),
     };
     postcard::take_from_bytes(bytes).map_err(|error| error.to_string())

@@ -23,8 +23,10 @@ pub struct TaskStatus {
     pub series_refused: u64,
     /// Spans and logs of keys beyond `step_keys_max`.
     pub keys_refused: u64,
-    /// Spans and logs that came after their step was closed.
+    /// Spans and logs that came so long after their step was closed that they were left out.
     pub late_rows: u64,
+    /// Spans and logs that came after their step was closed and amended it.
+    pub amended_rows: u64,
     /// Spans and logs too far ahead of all others.
     pub early_rows: u64,
     /// Findings that had to be taken before their turn, since those that wait may take no more memory.

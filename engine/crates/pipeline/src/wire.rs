@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use codec::ipc;
 use correlate::{EdgeCall, TraceEvidence};
-use model::{Anomaly, Change, Output, OutputTopic, SeriesId, SourceRecord, Telemetry};
-use serde::{Deserialize, Serialize};
+use model::{Anomaly, Change, Labels, Output, OutputTopic, SeriesId, Severity, SourceRecord, Telemetry};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::amendment::Amendment;
 use crate::feedback::Remark;
 use crate::routing::Router;
 use crate::state;
@@ -45,21 +46,63 @@ pub enum Finding {
         series: SeriesId,
         time_ms: i64,
     },
-    Anomaly(Anomaly),
+    Anomaly(#[serde(with = "AnomalyRecord")] Anomaly),
     Change(Change),
     Traces(TraceEvidence),
     /// What somebody said of an incident.
     Remark(Remark),
+    Amended(#[serde(with = "AmendmentRecord")] Amendment),
+}
+
+/// An anomaly as it travels between stages: whether it was amended is told by the kind of finding.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Anomaly")]
+struct AnomalyRecord {
+    id: String,
+    labels: Labels,
+    service: String,
+    metric: String,
+    detector: String,
+    time_ms: i64,
+    value: f64,
+    expected: f64,
+    lower: f64,
+    upper: f64,
+    anomaly_score: f64,
+    severity: Severity,
+    summary: String,
+    #[serde(skip)]
+    amended: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Amendment")]
+struct AmendmentRecord {
+    #[serde(serialize_with = "AnomalyRecord::serialize", deserialize_with = "amended")]
+    anomaly: Anomaly,
+    was_told: bool,
+}
+
+fn amended<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Anomaly, D::Error> {
+    Ok(Anomaly { amended: true, ..AnomalyRecord::deserialize(deserializer)? })
 }
 
 impl Finding {
+    /// The anomaly that it tells everybody of.
+    pub fn anomaly(&self) -> Option<&Anomaly> {
+        match self {
+            Self::Anomaly(anomaly) | Self::Amended(Amendment { anomaly, .. }) => Some(anomaly),
+            _ => None,
+        }
+    }
+
     /// About what it takes in a record.
     pub fn size_bytes(&self) -> usize {
         match self {
             Self::Service(name) => 8 + name.len(),
             Self::Point { service, metric, .. } => 32 + service.len() + metric.len(),
             Self::Normal { .. } => 32,
-            Self::Anomaly(anomaly) => {
+            Self::Anomaly(anomaly) | Self::Amended(Amendment { anomaly, .. }) => {
                 let labels = anomaly.labels.iter().map(|(key, value)| 8 + key.len() + value.len());
                 150 + anomaly.metric.len() + anomaly.service.len() + labels.sum::<usize>()
             }
@@ -75,7 +118,7 @@ impl Finding {
     pub fn time_ms(&self) -> Option<i64> {
         match self {
             Self::Point { time_ms, .. } | Self::Normal { time_ms, .. } => Some(*time_ms),
-            Self::Anomaly(anomaly) => Some(anomaly.time_ms),
+            Self::Anomaly(anomaly) | Self::Amended(Amendment { anomaly, .. }) => Some(anomaly.time_ms),
             // What was said counts from where it stands in the order on.
             Self::Service(_) | Self::Change(_) | Self::Traces(_) | Self::Remark(_) => None,
         }
@@ -236,6 +279,34 @@ mod tests {
         assert_eq!(out.len(), 1);
         findings(&router, Findings { findings: vec![], known_ms: None, watermark: None }, &mut out);
         assert_eq!(out.len(), 1, "nothing to say is not said");
+    }
+
+    #[test]
+    fn an_anomaly_travels_as_before_there_were_amended_ones() {
+        let anomaly = Anomaly {
+            id: "a".to_owned(),
+            labels: Labels::of("cart", "cpu"),
+            service: "cart".to_owned(),
+            metric: "cpu".to_owned(),
+            detector: "ewma".to_owned(),
+            time_ms: 7,
+            value: 9.0,
+            expected: 1.0,
+            lower: 0.0,
+            upper: 2.0,
+            anomaly_score: 0.7,
+            severity: Severity::Warning,
+            summary: "high".to_owned(),
+            amended: false,
+        };
+        let mut payload = state::encode(&vec![Finding::Anomaly(anomaly.clone())]);
+        payload[0] = 5;
+        let fields = [&b"\x05\x01\x03\x01a"[..], &postcard::to_allocvec(&anomaly.labels).unwrap()].concat();
+        assert_eq!(payload[..fields.len()], fields);
+        assert_eq!(state::decode::<Vec<Finding>>(&payload).unwrap(), [Finding::Anomaly(anomaly.clone())]);
+        let amended = Anomaly { amended: true, ..anomaly };
+        let finding = Finding::Amended(Amendment { anomaly: amended, was_told: true });
+        assert_eq!(state::decode::<Finding>(&state::encode(&finding)).unwrap(), finding);
     }
 
     #[test]

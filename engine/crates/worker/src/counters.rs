@@ -38,6 +38,7 @@ pub struct WorkerCounters {
     pub(crate) series_refused: AtomicU64,
     pub(crate) keys_refused: AtomicU64,
     pub(crate) late_rows: AtomicU64,
+    pub(crate) amended_rows: AtomicU64,
     pub(crate) early_rows: AtomicU64,
     pub(crate) findings_before_turn: AtomicU64,
     pub(crate) silences_untold: AtomicU64,
@@ -96,6 +97,7 @@ pub struct CounterValues {
     pub series_forgotten: u64,
     pub keys_refused: u64,
     pub late_rows: u64,
+    pub amended_rows: u64,
     pub early_rows: u64,
     pub findings_before_turn: u64,
     pub silences_untold: u64,
@@ -134,6 +136,7 @@ impl WorkerCounters {
             series_forgotten: self.series_forgotten.load(Relaxed),
             keys_refused: self.keys_refused.load(Relaxed),
             late_rows: self.late_rows.load(Relaxed),
+            amended_rows: self.amended_rows.load(Relaxed),
             early_rows: self.early_rows.load(Relaxed),
             findings_before_turn: self.findings_before_turn.load(Relaxed),
             silences_untold: self.silences_untold.load(Relaxed),
@@ -155,6 +158,7 @@ impl WorkerCounters {
             sum.series_forgotten += task.series_forgotten;
             sum.keys_refused += task.keys_refused;
             sum.late_rows += task.late_rows;
+            sum.amended_rows += task.amended_rows;
             sum.early_rows += task.early_rows;
             sum.findings_before_turn += task.findings_before_turn;
             sum.silences_untold += task.silences_untold;
@@ -168,6 +172,7 @@ impl WorkerCounters {
         self.series_forgotten.store(sum.series_forgotten, Relaxed);
         self.keys_refused.store(sum.keys_refused, Relaxed);
         self.late_rows.store(sum.late_rows, Relaxed);
+        self.amended_rows.store(sum.amended_rows, Relaxed);
         self.early_rows.store(sum.early_rows, Relaxed);
         self.findings_before_turn.store(sum.findings_before_turn, Relaxed);
         self.silences_untold.store(sum.silences_untold, Relaxed);

@@ -39,6 +39,15 @@ pub(super) struct OpenIncident {
     /// A member came that the first cause does not explain: causes are ranked again at this time.
     #[serde(default)]
     pub review_ms: Option<i64>,
+    /// Event time of the last ranking.
+    #[serde(default)]
+    pub ranked_ms: i64,
+    /// Traces came that a ranking should have known: causes are ranked again at this time.
+    #[serde(default)]
+    pub late_ms: Option<i64>,
+    /// Anomalies were withdrawn since the last version.
+    #[serde(default)]
+    pub is_amended: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -71,6 +80,10 @@ impl OpenIncident {
             is_due = true;
         }
         is_due
+    }
+
+    pub fn first_cause(&self) -> Option<&str> {
+        self.incident.root_causes.first().map(|cause| cause.service.as_str())
     }
 
     /// When it opened and which it is, and its first cause; unless it was opened by hand.
@@ -125,6 +138,7 @@ impl OpenIncident {
             anomalies: own_members().map(|member| member.anomalies).sum(),
             split_from: Some(self.incident.incident.clone()),
             merged_into: None,
+            amended: false,
         };
         self.root = Some(first.to_owned());
         self.incident.services = self.members.keys().cloned().collect();
@@ -150,6 +164,9 @@ impl OpenIncident {
             root: Some(cause.clone()),
             rejoined: BTreeSet::new(),
             review_ms: None,
+            ranked_ms: 0,
+            late_ms: None,
+            is_amended: false,
         };
         part.take_due(now_ms, settings);
         part
@@ -212,6 +229,7 @@ pub(super) fn rank(
         ranked.truncate(settings.causes_max);
     }
     let first = ranked.first().cloned();
+    open.ranked_ms = now_ms;
     open.incident.root_causes = ranked.into_iter().map(|ranked| ranked.cause).collect();
     open.incident.changes = correlator.changes_near(open.trigger.time_ms, settings.changes_before_ms, now_ms);
     open.incident.title = title_of(&open.incident, &open.first_metric);

@@ -1,6 +1,7 @@
 use model::Labels;
 
 use super::*;
+use crate::collector::TraceEvidence;
 
 fn anomaly(time_ms: i64, service: &str, metric: &str, severity: Severity) -> Anomaly {
     Anomaly {
@@ -16,6 +17,7 @@ fn anomaly(time_ms: i64, service: &str, metric: &str, severity: Severity) -> Ano
         upper: 1.5,
         anomaly_score: 0.9,
         summary: String::new(),
+        amended: false,
         severity,
     }
 }
@@ -247,4 +249,56 @@ fn what_was_split_off_and_lost_its_cause_goes_back_and_stays() {
     assert_eq!((last.state, last.merged_into.as_ref()), (IncidentState::Resolved, part.split_from.as_ref()));
     assert!(versions.iter().all(|version| version.version > 1), "it is not split again");
     assert_eq!(grouper.open_incidents().count(), 1);
+}
+
+#[test]
+fn traces_that_a_ranking_should_have_known_amend_the_cause() {
+    let mut correlator = shop(0, 1_000, &[("cart", 600)]);
+    let mut grouper = Grouper::default();
+    let loud = [("cart", 600), ("web", 600)];
+    let versions = told(&mut grouper, &correlator, &loud, 600, 860);
+    let ranked = newest(&versions).remove(0);
+    assert_eq!((ranked.root_causes[0].service.as_str(), ranked.amended), ("cart", false));
+    // What was slow deeper down is known late.
+    for at in (600..1_000).step_by(10) {
+        correlator.observe_point(at * 1000 + 1, "store", "cpu", 400.0);
+        correlator.observe_point(at * 1000 + 1, "store", "queue", 400.0);
+    }
+    let evidence = |at_s: i64| TraceEvidence {
+        names: vec![],
+        operations: vec![],
+        edges: vec![],
+        buckets: vec![(at_s / 10, crate::statistics::TraceStats::default())],
+    };
+    correlator.advance(850_000);
+    // In time, or of before: nothing is ranked again.
+    grouper.review_after(&evidence(840), &correlator);
+    grouper.review_after(&evidence(300), &correlator);
+    assert!(told(&mut grouper, &correlator, &loud, 860, 930).is_empty());
+    grouper.review_after(&evidence(650), &correlator);
+    let versions = told(&mut grouper, &correlator, &loud, 930, 1_000);
+    assert_eq!(versions.len(), 1, "{versions:?}");
+    assert!(versions[0].amended && versions[0].root_causes[0].service == "store", "{versions:?}");
+}
+
+#[test]
+fn an_anomaly_that_is_withdrawn_takes_its_service_along() {
+    let correlator = correlator();
+    let mut grouper = Grouper::default();
+    let loud = [("web", 1_000), ("cart", 1_000)];
+    let opened = newest(&told(&mut grouper, &correlator, &loud, 1_000, 1_040)).remove(0);
+    assert_eq!(opened.services, ["cart", "web"]);
+    for at in (1_000..1_040).step_by(10) {
+        grouper.withdraw(&anomaly(at * 1000, "web", "latency", Severity::Warning));
+    }
+    let amended = told(&mut grouper, &correlator, &[], 1_040, 1_050).remove(0);
+    assert_eq!((amended.amended, amended.state), (true, IncidentState::Updated));
+    assert_eq!(amended.services, ["cart"]);
+    assert!(amended.anomalies > 0 && amended.anomalies < opened.anomalies + 3, "{amended:?}");
+    // One that was a suspect only opens nothing any more.
+    let mut grouper = Grouper::default();
+    let first = anomaly(1_000_000, "web", "latency", Severity::Critical);
+    assert!(grouper.observe(&first, &correlator).is_empty());
+    grouper.withdraw(&first);
+    assert!(grouper.suspects.is_empty());
 }

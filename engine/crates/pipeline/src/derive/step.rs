@@ -1,7 +1,8 @@
 //! Counts and durations gathered over one step of event time.
 //!
 //! Spans become rate, error ratio and duration quantiles; logs become rates. A step is closed when the
-//! watermark passes its end; what arrives later is counted as late and left out, so that a closed value never changes.
+//! watermark passes its end. What arrives up to [`AMENDABLE_STEPS`] later is still counted in its step, whose values are given again
+//! as amended ones with the next step that is closed; what arrives even later is left out and counted as late.
 //!
 //! At the end of each step a value is given over the last [`WINDOW_STEPS`] steps: over ten seconds a service with a few
 //! requests a second shows little but chance. For the same reason a median takes at least [`MEDIAN_MIN`] spans, a 95th
@@ -43,7 +44,7 @@ struct Key {
     silent_steps: u32,
     /// By index of the step; few, since steps close as the watermark goes on.
     open: BTreeMap<i64, Bucket>,
-    /// The last closed steps, oldest first, without the newest; none before its first event and after it was forgotten.
+    /// The last [`KEPT_STEPS`] closed steps, oldest first; none before its first event and after it was forgotten.
     closed: VecDeque<Bucket>,
 }
 
@@ -61,6 +62,25 @@ pub struct StepValue {
     /// End of the step.
     pub time_ms: i64,
     pub value: f64,
+    /// Data came after the step was closed: it takes the place of what was given before.
+    pub amended: bool,
+    /// Of an amended value, what was given before; none if nothing was.
+    pub before: Option<f64>,
+}
+
+/// What came after its step was closed and was counted there nevertheless.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Amendments {
+    keys: BTreeMap<(Kind, Labels), AmendedKey>,
+    rows: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct AmendedKey {
+    /// The first step that is to be given again.
+    first: i64,
+    /// What was given of those that may be: metric and end of the step to value.
+    before: BTreeMap<(String, i64), f64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -73,12 +93,19 @@ pub struct StepAggregates {
     late: u64,
     early: u64,
     over_limit: u64,
+    /// A section of its own in the state.
+    #[serde(skip)]
+    amendments: Amendments,
 }
 
 /// One source may be so far ahead of another, as after an outage; what is further ahead has a wrong clock.
 pub const AHEAD_MS: i64 = 6 * 3_600_000;
 /// Steps that a value looks back over.
 pub const WINDOW_STEPS: usize = 6;
+/// Closed steps whose values may be amended: those that the newest value looks back over.
+pub const AMENDABLE_STEPS: usize = WINDOW_STEPS;
+/// Closed steps that are kept, so that the oldest that may be amended has all that it looks back over.
+const KEPT_STEPS: usize = AMENDABLE_STEPS + WINDOW_STEPS - 1;
 /// Spans that a median takes.
 pub const MEDIAN_MIN: usize = 5;
 /// Spans that a 95th percentile takes.
@@ -92,7 +119,8 @@ const DURATIONS_MAX: usize = 4096;
 impl StepAggregates {
     pub fn new(step_ms: i64, limits: StepLimits) -> Self {
         assert!(step_ms > 0, "a step has a length");
-        Self { step_ms, limits, keys: BTreeMap::new(), closed: None, late: 0, early: 0, over_limit: 0 }
+        let (keys, amendments) = (BTreeMap::new(), Amendments::default());
+        Self { step_ms, limits, keys, closed: None, late: 0, early: 0, over_limit: 0, amendments }
     }
 
     /// Goes on from a state, under the bounds of this one. Steps of another length cannot be gone on with.
@@ -102,9 +130,25 @@ impl StepAggregates {
         }
     }
 
-    /// Events that came after their step was closed.
+    /// What [`restore`](Self::restore) leaves out.
+    pub fn amendments(&self) -> &Amendments {
+        &self.amendments
+    }
+
+    /// Goes on from that, after [`restore`](Self::restore).
+    pub fn restore_amendments(&mut self, amendments: Amendments) {
+        self.amendments = amendments;
+        self.amendments.keys.retain(|key, _| self.keys.contains_key(key));
+    }
+
+    /// Events that came so long after their step was closed that they were left out.
     pub fn late(&self) -> u64 {
         self.late
+    }
+
+    /// Events that came after their step was closed and amended it.
+    pub fn amended(&self) -> u64 {
+        self.amendments.rows
     }
 
     /// Events further ahead of the closed steps than [`AHEAD_MS`].
@@ -150,7 +194,9 @@ impl StepAggregates {
 
     fn bucket(&mut self, kind: Kind, labels: &Labels, time_ms: i64) -> Option<&mut Bucket> {
         let index = time_ms.div_euclid(self.step_ms);
-        if self.closed.is_some_and(|closed| index < closed) {
+        // So many of the closed steps end after it.
+        let closed_since = self.closed.map_or(0, |closed| closed.saturating_sub(index).max(0));
+        if closed_since > AMENDABLE_STEPS as i64 {
             self.late += 1;
             return None;
         }
@@ -164,7 +210,30 @@ impl StepAggregates {
             self.over_limit += 1;
             return None;
         }
-        Some(self.keys.entry(key).or_default().open.entry(index).or_default())
+        if closed_since == 0 {
+            return Some(self.keys.entry(key).or_default().open.entry(index).or_default());
+        }
+        self.amendments.rows += 1;
+        let closed = &mut self.keys.entry(key.clone()).or_default().closed;
+        let end = self.closed.unwrap_or_default();
+        let amended = self.amendments.keys.entry(key).or_insert_with_key(|(kind, labels)| {
+            let mut given = Vec::new();
+            for since in 0..closed.len().min(AMENDABLE_STEPS) {
+                let end_ms = (end - since as i64) * self.step_ms;
+                emit(*kind, labels, window(closed, since), (end_ms, self.step_ms), &mut given);
+            }
+            let before =
+                given.into_iter().map(|value| ((value.labels.name().to_owned(), value.time_ms), value.value));
+            AmendedKey { first: index, before: before.collect() }
+        });
+        amended.first = index.min(amended.first);
+        let closed_since = closed_since as usize;
+        // It may be the first of its key.
+        while closed.len() < closed_since {
+            closed.push_front(Bucket::default());
+        }
+        let at = closed.len() - closed_since;
+        closed.get_mut(at)
     }
 
     /// Closes every step that ends at or before the watermark, in order of time, then of labels.
@@ -186,6 +255,9 @@ impl StepAggregates {
             }
         }
         let (began, silent_steps_max) = (out.len(), self.limits.silent_steps);
+        if until > first {
+            self.amend(out);
+        }
         // Key by key, since of many keys few may have anything to tell in a step.
         for ((kind, labels), key) in &mut self.keys {
             let mut index = first;
@@ -201,8 +273,9 @@ impl StepAggregates {
                 let bucket = key.open.remove(&index).unwrap_or_default();
                 key.silent_steps = if bucket.count > 0 { 0 } else { key.silent_steps + 1 };
                 key.closed.push_back(bucket);
-                emit(*kind, labels, &key.closed, (index + 1) * self.step_ms, self.step_ms, out);
-                if key.closed.len() == WINDOW_STEPS {
+                let end_ms = (index + 1) * self.step_ms;
+                emit(*kind, labels, window(&key.closed, 0), (end_ms, self.step_ms), out);
+                if key.closed.len() > KEPT_STEPS {
                     key.closed.pop_front();
                 }
                 if key.silent_steps > silent_steps_max {
@@ -215,17 +288,43 @@ impl StepAggregates {
         out[began..].sort_by_key(|value| value.time_ms);
         self.closed = Some(self.closed.map_or(until, |closed| closed.max(until)));
     }
+
+    /// Gives the values of amended steps again, as far as they look back on what came.
+    fn amend(&mut self, out: &mut Vec<StepValue>) {
+        let keys = std::mem::take(&mut self.amendments.keys);
+        let Some(closed) = self.closed else { return };
+        for (key, AmendedKey { first, before }) in keys {
+            let Some(buckets) = self.keys.get(&key).map(|key| &key.closed) else { continue };
+            let amended = out.len();
+            for index in first..closed {
+                let since = (closed - 1 - index) as usize;
+                if since < buckets.len() {
+                    let end_ms = (index + 1) * self.step_ms;
+                    emit(key.0, &key.1, window(buckets, since), (end_ms, self.step_ms), out);
+                }
+            }
+            for value in &mut out[amended..] {
+                value.amended = true;
+                value.before = before.get(&(value.labels.name().to_owned(), value.time_ms)).copied();
+            }
+        }
+    }
 }
 
-fn emit(
+/// What a value looks back over at the end of the step that was closed so many steps before the newest.
+fn window(closed: &VecDeque<Bucket>, since: usize) -> impl ExactSizeIterator<Item = &Bucket> + Clone {
+    let end = closed.len() - since;
+    closed.range(end.saturating_sub(WINDOW_STEPS)..end)
+}
+
+fn emit<'b>(
     kind: Kind,
     labels: &Labels,
-    window: &VecDeque<Bucket>,
-    time_ms: i64,
-    step_ms: i64,
+    window: impl ExactSizeIterator<Item = &'b Bucket> + Clone,
+    (time_ms, step_ms): (i64, i64),
     out: &mut Vec<StepValue>,
 ) {
-    let count: u64 = window.iter().map(|bucket| bucket.count).sum();
+    let count: u64 = window.clone().map(|bucket| bucket.count).sum();
     let rate = count as f64 / (window.len() as f64 * step_ms as f64 / 1000.0);
     let prefix = match kind {
         Kind::Logs => "logs",
@@ -234,17 +333,16 @@ fn emit(
     };
     let mut push = |suffix: &str, value: f64| {
         let labels = labels.with(model::labels::NAME, &format!("{prefix}.{suffix}"));
-        out.push(StepValue { labels, time_ms, value });
+        out.push(StepValue { labels, time_ms, value, amended: false, before: None });
     };
     push("rate", rate);
     if kind == Kind::Logs || count == 0 {
         return;
     }
-    let errors: u64 = window.iter().map(|bucket| bucket.errors).sum();
+    let errors: u64 = window.clone().map(|bucket| bucket.errors).sum();
     let errors = if errors < ERRORS_MIN { 0 } else { errors };
     push("error_ratio", errors as f64 / count as f64);
-    let mut durations_us: Vec<i64> =
-        window.iter().flat_map(|bucket| bucket.durations_us.iter().copied()).collect();
+    let mut durations_us: Vec<i64> = window.flat_map(|bucket| bucket.durations_us.iter().copied()).collect();
     durations_us.sort_unstable();
     if durations_us.len() >= MEDIAN_MIN {
         push("duration.p50", nearest_rank(&durations_us, 0.5) / 1000.0);
@@ -348,9 +446,75 @@ mod tests {
         steps.log(&labels(), 500);
         steps.log(&Labels::new([("service.name", "other")]), 500);
         steps.close(5_000, &mut Vec::new());
+        steps.close(7_000, &mut Vec::new());
         steps.log(&labels(), 700);
         steps.log(&labels(), i64::MAX);
         assert_eq!((steps.late(), steps.early(), steps.over_limit()), (1, 1, 1));
+    }
+
+    /// The last that was said of each value.
+    fn newest(values: &[StepValue]) -> BTreeMap<(Labels, i64), f64> {
+        values.iter().map(|value| ((value.labels.clone(), value.time_ms), value.value)).collect()
+    }
+
+    #[test]
+    fn a_late_event_amends_its_step_and_all_that_look_back_on_it() {
+        let mut steps = StepAggregates::new(1_000, StepLimits::default());
+        let mut out = Vec::new();
+        for second in 0..10 {
+            if second != 5 {
+                steps.log(&labels(), second * 1_000);
+            }
+            steps.close((second + 1) * 1_000, &mut out);
+        }
+        assert!(out.iter().all(|value| !value.amended));
+        out.clear();
+        steps.log(&labels(), 5_000);
+        assert_eq!((steps.amended(), steps.late()), (1, 0));
+        steps.close(10_000, &mut out);
+        assert_eq!(out, [], "no step was closed since");
+        steps.log(&labels(), 10_000);
+        steps.close(11_000, &mut out);
+        let times_ms: Vec<(i64, bool)> = out.iter().map(|value| (value.time_ms, value.amended)).collect();
+        let amended = [6_000, 7_000, 8_000, 9_000, 10_000].map(|time_ms| (time_ms, true));
+        assert_eq!(times_ms[..5], amended);
+        assert_eq!(times_ms[5..], [(11_000, false)]);
+        assert!(out.iter().all(|value| value.value == 1.0), "{out:?}");
+        let before = |value: &StepValue| value.before.is_some_and(|before| before < 1.0);
+        assert!(out[..5].iter().all(before), "{out:?}");
+    }
+
+    proptest::proptest! {
+        /// Each event comes when 0 to 6 steps after its own are closed: in the end all is told as if each had come in time.
+        #[test]
+        fn once_the_late_have_come_all_is_as_if_they_had_come_in_time(
+            events in proptest::collection::vec((0_i64..30_000, 0_i64..=AMENDABLE_STEPS as i64, 0_usize..3), 1..80),
+        ) {
+            let run = |is_late: bool| {
+                let mut steps = StepAggregates::new(1_000, StepLimits { silent_steps: 100, ..StepLimits::default() });
+                let mut out = Vec::new();
+                // Somebody is always there, so that steps are closed from the beginning on.
+                let other = Labels::new([("service.name", "other")]);
+                for second in 0..40 {
+                    steps.log(&other, second * 1_000);
+                    for (time_ms, by, key) in &events {
+                        if time_ms / 1_000 + if is_late { *by } else { 0 } == second {
+                            let labels = labels().with("operation", ["a", "b", "c"][*key]);
+                            steps.span(&labels, *time_ms, time_ms % 97, time_ms % 3 == 0);
+                        }
+                    }
+                    steps.close((second + 1) * 1_000, &mut out);
+                    // A restart between any two steps.
+                    let mut next = StepAggregates::new(1_000, steps.limits);
+                    next.restore(steps.clone());
+                    next.restore_amendments(steps.amendments().clone());
+                    steps = next;
+                }
+                proptest::prop_assert_eq!(steps.late(), 0);
+                Ok(newest(&out))
+            };
+            proptest::prop_assert_eq!(run(true)?, run(false)?);
+        }
     }
 
     /// As when the clocks of many are wrong: a pass over all keys for each step would take minutes.

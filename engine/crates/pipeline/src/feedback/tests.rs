@@ -26,6 +26,7 @@ fn incident(id: &str, services: &[&str], causes: &[(&str, f64)]) -> Incident {
         anomalies: 3,
         split_from: None,
         merged_into: None,
+        amended: false,
     }
 }
 

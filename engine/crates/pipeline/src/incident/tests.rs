@@ -21,6 +21,7 @@ fn anomaly(metric: &str, time_ms: i64) -> Finding {
         upper: 2.0,
         anomaly_score: 0.7,
         summary: String::new(),
+        amended: false,
         severity: Severity::Warning,
     })
 }
@@ -142,6 +143,45 @@ fn beyond_the_bound_the_first_that_wait_are_taken_and_counted() {
     restored.restore(&bounded.snapshot()).expect("a snapshot can be taken up");
     assert_eq!(restored.status(), bounded.status());
     assert_eq!(restored.waiting_bytes, bounded.waiting_bytes);
+}
+
+#[test]
+fn an_incident_whose_anomalies_are_taken_back_ends_and_says_so() {
+    let mut task = task();
+    let mut out = Vec::new();
+    let both = found(0).into_iter().zip(found(1)).flat_map(|(a, b)| [a, b]);
+    let both: Vec<Findings> =
+        both.take_while(|findings| time_ms(findings) <= START_MS + 14 * STEP_MS).collect();
+    both.iter().for_each(|findings| out.extend(give(&mut task, findings, Some(time_ms(findings)))));
+    assert!(out.iter().any(|output| output.topic == OutputTopic::Alerts), "it was told");
+    let taken_back = |finding: &Finding| match finding {
+        Finding::Anomaly(anomaly) => {
+            let anomaly = Anomaly { anomaly_score: 0.1, amended: true, ..anomaly.clone() };
+            Some(Finding::Amended(Amendment { anomaly, was_told: true }))
+        }
+        _ => None,
+    };
+    let findings = both.iter().flat_map(|told| &told.findings).filter_map(taken_back).collect();
+    let amended = Findings { findings, known_ms: None, watermark: None };
+    out.clear();
+    out.extend(give(&mut task, &amended, Some(START_MS + 14 * STEP_MS)));
+    let mut next = self::task();
+    next.restore(&task.snapshot()).expect("a snapshot can be taken up");
+    for source in [0, 1] {
+        let step = found(source).swap_remove(20);
+        out.extend(give(&mut next, &step, Some(time_ms(&step))));
+    }
+    let incidents = out.iter().filter(|output| output.topic == OutputTopic::Incidents);
+    let incidents: Vec<Incident> =
+        incidents.map(|output| serde_json::from_slice(&output.payload).unwrap()).collect();
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    let last = &incidents[0];
+    assert_eq!((last.state, last.amended, last.anomalies), (model::IncidentState::Resolved, true, 0));
+    assert_eq!(last.services, ["cart"], "one sees what it was about");
+    let alerts = out.iter().filter(|output| output.topic == OutputTopic::Alerts);
+    let alerts: Vec<Alert> = alerts.map(|output| serde_json::from_slice(&output.payload).unwrap()).collect();
+    assert_eq!((alerts.len(), alerts[0].state), (1, model::AlertState::Resolved));
+    assert!(alerts[0].annotations["amended"].contains("nothing was wrong"), "{:?}", alerts[0]);
 }
 
 /// The same, later.

@@ -85,3 +85,106 @@ fn without_a_disk_they_are_forgotten_and_counted() {
     assert!(status.series_forgotten > 30 && status.series_aside == 0, "{status:?}");
     assert!(status.series_bytes <= 100_000, "{status:?}");
 }
+
+/// Thirty minutes of a service that logs ten lines a second; those of the given steps come so many steps later. Returns
+/// what is found, restarting after each step if `restarts`.
+fn log_lines(
+    late: std::ops::Range<i64>,
+    by: i64,
+    lines: impl Fn(i64) -> i64,
+    restarts: bool,
+) -> (Vec<Finding>, TaskStatus) {
+    let new = || {
+        let detectors: Vec<DetectorSettings> = serde_json::from_str(r#"[{"kind": "ewma"}]"#).unwrap();
+        SeriesStage::new(&AnalysisSettings::default(), &detectors).unwrap()
+    };
+    let mut stage = new();
+    let mut out = Vec::new();
+    for step in 0..180 {
+        let own = (!late.contains(&step)).then_some(step);
+        let others = late.contains(&(step - by)).then_some(step - by);
+        for of in own.into_iter().chain(others) {
+            for line in 0..lines(of) {
+                let (time_ms, body, severity) = (of * STEP_MS + line * 10, "order placed", 9);
+                let row = LogRow { service: "cart", time_ms, severity, body, trace_id: None, span_id: None };
+                stage.on_log(&row, &mut out);
+            }
+        }
+        stage.advance((step + 1) * STEP_MS, &mut out);
+        if restarts {
+            let sections = snapshot(&mut stage);
+            stage = new();
+            assert_eq!(stage.restore(&sections).unwrap(), []);
+        }
+    }
+    (out, stage.status())
+}
+
+/// The newest that was said of each point: id to whether it is an anomaly.
+fn verdicts(findings: &[Finding]) -> std::collections::BTreeMap<&str, bool> {
+    let anomalies = findings.iter().filter_map(Finding::anomaly);
+    anomalies.map(|anomaly| (anomaly.id.as_str(), anomaly.anomaly_score > 0.5)).collect()
+}
+
+/// About a hundred, not always the same.
+fn usual(step: i64) -> i64 {
+    98 + step * 7 % 5
+}
+
+#[test]
+fn an_anomaly_for_want_of_lines_is_taken_back_when_they_come() {
+    let (found, status) = log_lines(120..123, 4, usual, false);
+    assert_eq!((status.late_rows, status.amended_rows > 250), (0, true));
+    let told = found.iter().filter(|finding| matches!(finding, Finding::Anomaly(_))).count();
+    assert!(told > 0, "the hole was seen");
+    let taken_back = found.iter().filter_map(|finding| match finding {
+        Finding::Amended(amendment) => Some(amendment),
+        _ => None,
+    });
+    let taken_back: Vec<_> = taken_back.collect();
+    assert!(!taken_back.is_empty());
+    for amendment in taken_back {
+        assert!(amendment.was_told && amendment.anomaly.amended, "{amendment:?}");
+    }
+    let of_the_hole = |id: &str| {
+        found.iter().filter_map(Finding::anomaly).any(|anomaly| {
+            anomaly.id == id && anomaly.time_ms > 120 * STEP_MS && anomaly.time_ms <= 124 * STEP_MS
+        })
+    };
+    let left: Vec<_> = verdicts(&found).into_iter().filter(|(id, is)| *is && of_the_hole(id)).collect();
+    assert_eq!(left, [], "nothing of it is left");
+    assert!(found == log_lines(120..123, 4, usual, true).0, "a restart makes no difference");
+}
+
+#[test]
+fn an_anomaly_of_lines_that_came_late_is_told_late() {
+    let burst = |step: i64| if (120..123).contains(&step) { 900 } else { usual(step) };
+    let (in_time, _) = log_lines(0..0, 0, burst, false);
+    let (late, status) = log_lines(120..123, 3, burst, false);
+    assert_eq!(status.late_rows, 0);
+    let told_late = late.iter().filter_map(|finding| match finding {
+        Finding::Amended(amendment) if !amendment.was_told => Some(&amendment.anomaly),
+        _ => None,
+    });
+    let told_late: Vec<&model::Anomaly> = told_late.collect();
+    assert!(!told_late.is_empty() && told_late.iter().all(|anomaly| anomaly.amended && anomaly.value > 15.0));
+    let first = |findings: &[Finding]| {
+        let high = findings.iter().filter_map(Finding::anomaly).filter(|anomaly| anomaly.value > 15.0);
+        high.map(|anomaly| anomaly.time_ms).min()
+    };
+    assert_eq!(first(&late), first(&in_time), "of the same points");
+}
+
+#[test]
+fn a_state_from_before_there_were_amendments_is_taken_up() {
+    let mut before = stage(&AnalysisSettings::default());
+    run(&mut before, 0..50);
+    let mut sections = snapshot(&mut before);
+    sections.retain(|section| section.name != AMENDMENTS);
+    for section in sections.iter_mut().filter(|section| section.bytes.first() == Some(&state::VERSION)) {
+        section.bytes[0] = 5;
+    }
+    let mut after = stage(&AnalysisSettings::default());
+    assert_eq!(after.restore(&sections).unwrap(), []);
+    assert_eq!(run(&mut after, 50..60), run(&mut before, 50..60));
+}
