@@ -339,8 +339,8 @@ impl Detect {
         for &slot in slots {
             let bytes = std::mem::take(&mut self.reserved[slot as usize]) as usize;
             self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
-            self.silences.forget(slot);
         }
+        self.silences.forget(slots);
         self.series.remove(slots);
     }
 

@@ -400,18 +400,24 @@ impl Silences {
         self.open.insert((now_ms, of), OpenSilence::new(&silence, self.leap_ms, None));
     }
 
-    /// The series in the slot is forgotten, and so is its presence, if no other had a newer point.
-    pub fn forget(&mut self, slot: u32) {
-        let Some(of) = self.of_slot.get_mut(slot as usize).map(|of| std::mem::replace(of, NONE)) else {
-            return;
-        };
-        let Some(place) = self.watched.get_mut(of as usize) else { return };
-        let Some(watched) = place.take_if(|watched| watched.slot == slot) else { return };
-        self.index.remove(&watched.id);
-        self.free.push(of);
-        self.open.retain(|(_, open), _| *open != of);
-        if watched.counts {
-            count_down(&mut self.present, watched.service);
+    /// The series in the slots are forgotten, and so are their presences, if no others had a newer point.
+    pub fn forget(&mut self, slots: &[u32]) {
+        let freed = self.free.len();
+        for &slot in slots {
+            let Some(of) = self.of_slot.get_mut(slot as usize).map(|of| std::mem::replace(of, NONE)) else {
+                continue;
+            };
+            let Some(place) = self.watched.get_mut(of as usize) else { continue };
+            let Some(watched) = place.take_if(|watched| watched.slot == slot) else { continue };
+            self.index.remove(&watched.id);
+            self.free.push(of);
+            if watched.counts {
+                count_down(&mut self.present, watched.service);
+            }
+        }
+        if self.free.len() > freed {
+            let watched = &self.watched;
+            self.open.retain(|(_, of), _| watched[*of as usize].is_some());
         }
     }
 

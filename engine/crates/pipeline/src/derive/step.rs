@@ -114,7 +114,7 @@ pub const TAIL_MIN: usize = 20;
 pub const ERRORS_MIN: u64 = 5;
 
 /// Durations kept per key and step; beyond, every second one is dropped, so that quantiles stay representative.
-const DURATIONS_MAX: usize = 4096;
+const DURATIONS_MAX: usize = 2048;
 
 impl StepAggregates {
     pub fn new(step_ms: i64, limits: StepLimits) -> Self {
