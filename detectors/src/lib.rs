@@ -9,6 +9,7 @@
 
 mod bank;
 mod bounds;
+pub mod calibration;
 pub mod deviation;
 pub mod ensemble;
 pub mod ewma;
@@ -20,6 +21,7 @@ pub mod series_gone;
 mod slices;
 pub mod tail;
 
+pub use calibration::Calibration;
 pub use deviation::{Deviation, Direction};
 pub use registry::{DETECTORS, DetectorSpec};
 

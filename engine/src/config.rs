@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::SnapshotName;
 use deliver::DeliverySettings;
 use detectors::series_gone::SeriesGone;
-use pipeline::settings::{AnalysisSettings, DetectorSettings, Span};
+use pipeline::settings::{AnalysisSettings, BudgetSettings, DetectorSettings, Span};
 use pipeline::silence::Rule;
 use serde::Deserialize;
 
@@ -35,11 +35,13 @@ pub struct Config {
     pub receivers: ReceiversConfig,
 }
 
-/// How alerts are written to their topic.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// How alerts are written to their topic, and how many page.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlertsConfig {
     pub encoding: alerts::Encoding,
+    /// Pages a week in place of thresholds.
+    pub budget: Option<BudgetSettings>,
 }
 
 /// Where what was learned is kept.
@@ -360,13 +362,17 @@ impl Config {
         }
         // Without the lines around, which may hold what was taken from the environment.
         let wrong = |error: serde_saphyr::Error| invalid(error.without_snippet().to_string());
-        let config: Self = serde_saphyr::from_str(&text).map_err(wrong)?;
+        let mut config: Self = serde_saphyr::from_str(&text).map_err(wrong)?;
         config.validate().map_err(invalid)?;
+        config.analysis.budget.clone_from(&config.alerts.budget);
         Ok(config)
     }
 
     fn validate(&self) -> Result<(), String> {
         self.analysis.validate().map_err(|message| format!("analysis: {message}"))?;
+        if let Some(budget) = &self.alerts.budget {
+            budget.validate().map_err(|message| format!("alerts.budget: {message}"))?;
+        }
         if self.sources.is_empty() {
             return Err("sources: name at least one topic to read".to_owned());
         }
@@ -624,6 +630,7 @@ mod tests {
             ("sources:\n  - { topic: a, signal: events, encoding: otlp_proto }\n", ["a", "cloud_events"]),
             ("state: { location: \"\" }\n", ["state.location", "null"]),
             ("state: { snapshot_interval: 1ms }\n", ["state.snapshot_interval", "100ms"]),
+            ("alerts: { budget: { pages_per_week: 0 } }\n", ["alerts.budget", "from 0.01"]),
             ("receivers: { tls_key: a }\n", ["tls_certificate", "together"]),
             ("receivers: { tls_client_ca: a }\n", ["tls_client_ca", "tls_certificate"]),
             ("receivers: { in_flight_max: 100MiB }\n", ["in_flight_max", "176 MiB"]),

@@ -319,6 +319,14 @@ impl Status for Running {
             "Minutes of series that were gone and not told of, since too many were",
             &|v| MetricValue::Gauge(v.silences_untold as f64),
         );
+        of_workers("foreshock_pages", "Incidents that paged, where alerts.budget is set", &|v| {
+            MetricValue::Gauge(v.pages as f64)
+        });
+        of_workers(
+            "foreshock_pages_withheld",
+            "Incidents that ended without a page, since alerts.budget did not allow it",
+            &|v| MetricValue::Gauge(v.pages_withheld as f64),
+        );
         let alone = |name, help, value| Metric { name, help, value, labels: Vec::new() };
         let open = MetricValue::Gauge(self.view.open_incidents() as f64);
         metrics.push(alone("foreshock_incidents_open", "Incidents that are not resolved", open));

@@ -19,8 +19,9 @@ use krcf::{RandomCutForest, RandomCutForestOptions};
 
 const SERIES: usize = 100;
 const WARMUP_POINTS: usize = 4000;
-const ROUNDS: usize = 9;
-const ROUND_POINTS: usize = 100;
+/// Rounds are shorter than what a scheduler gives at a time, so that most of them are not interrupted.
+const ROUNDS: usize = 99;
+const ROUND_POINTS: usize = 10;
 /// Detector, ns a sample, bytes a series.
 const BARS: [(&str, f64, f64); 2] = [("ensemble", 600.0, 8192.0), ("ewma", 20.0, 64.0)];
 
@@ -56,6 +57,9 @@ fn value(series: usize, i: usize) -> f64 {
 /// Something that judges the points `from..to` of some series.
 trait Judge {
     fn judge(&mut self, series: usize, from: usize, to: usize);
+
+    /// Gives up what is no part of a series.
+    fn end(&mut self) {}
 }
 
 struct Ours {
@@ -72,6 +76,10 @@ impl Judge for Ours {
             self.verdicts.clear();
             self.bank.observe(&slots, &points, &mut self.verdicts);
         }
+    }
+
+    fn end(&mut self) {
+        self.verdicts = Vec::new();
     }
 }
 
@@ -129,6 +137,7 @@ fn measure(name: &str, series: usize, warmup: usize, make: impl FnOnce() -> Box<
     let before = LIVE_BYTES.load(Relaxed);
     let mut judge = make();
     judge.judge(series, 0, warmup);
+    judge.end();
     let series_bytes = (LIVE_BYTES.load(Relaxed) - before) as f64 / series as f64;
     // What the values cost is no part of it.
     let values = Instant::now();

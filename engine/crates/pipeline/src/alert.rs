@@ -9,6 +9,8 @@ use model::{Alert, AlertState, Incident, IncidentState};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::budget::Decision;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Told {
     labels: BTreeMap<String, String>,
@@ -24,30 +26,33 @@ pub struct AlertStage {
 }
 
 impl AlertStage {
-    pub fn on_incident(&mut self, incident: &Incident) -> Option<Alert> {
+    /// With a budget of pages, `decision` is what it says of the incident.
+    pub fn on_incident(&mut self, incident: &Incident, decision: Option<&Decision>) -> Option<Alert> {
+        let severity = decision.map_or(incident.severity, |decision| decision.severity(incident.severity));
+        let alert = |told: &Told, state| alert(incident, told, state, decision);
         let cause = incident.root_causes.first().map(|cause| cause.service.clone());
         if incident.state == IncidentState::Resolved {
             let told = self.open.remove(&incident.incident)?;
-            return Some(alert(incident, &told, AlertState::Resolved));
+            let told = Told { severity, ..told };
+            return Some(alert(&told, AlertState::Resolved));
         }
         if let Some(told) = self.open.get_mut(&incident.incident) {
-            if told.cause == cause && told.severity == incident.severity {
+            if told.cause == cause && told.severity == severity {
                 return None;
             }
             told.cause = cause;
-            told.severity = incident.severity;
-            let told = told.clone();
-            return Some(alert(incident, &told, AlertState::Firing));
+            told.severity = severity;
+            return Some(alert(told, AlertState::Firing));
         }
         let service = cause.clone().or_else(|| incident.services.first().cloned()).unwrap_or_default();
         let labels = BTreeMap::from([
             ("alertname".to_owned(), "ForeshockIncident".to_owned()),
             ("incident".to_owned(), incident.incident.clone()),
             ("service".to_owned(), service),
-            ("severity".to_owned(), incident.severity.as_str().to_owned()),
+            ("severity".to_owned(), severity.as_str().to_owned()),
         ]);
-        let told = Told { fingerprint: fingerprint(&labels), labels, cause, severity: incident.severity };
-        let alert = alert(incident, &told, AlertState::Firing);
+        let told = Told { fingerprint: fingerprint(&labels), labels, cause, severity };
+        let alert = alert(&told, AlertState::Firing);
         self.open.insert(incident.incident.clone(), told);
         Some(alert)
     }
@@ -58,7 +63,7 @@ fn fingerprint(labels: &BTreeMap<String, String>) -> String {
     format!("{:016x}", xxh3_64(canonical.as_bytes()))
 }
 
-fn alert(incident: &Incident, told: &Told, state: AlertState) -> Alert {
+fn alert(incident: &Incident, told: &Told, state: AlertState, decision: Option<&Decision>) -> Alert {
     let mut annotations = BTreeMap::from([
         ("summary".to_owned(), incident.title.clone()),
         ("description".to_owned(), description(incident)),
@@ -78,10 +83,13 @@ fn alert(incident: &Incident, told: &Told, state: AlertState) -> Alert {
     if let Some(from) = &incident.split_from {
         annotations.insert("split_from".to_owned(), from.clone());
     }
+    if let Some(decision) = decision {
+        annotations.insert("budget".to_owned(), decision.reason.clone());
+    }
     Alert {
         fingerprint: told.fingerprint.clone(),
         state,
-        severity: incident.severity,
+        severity: told.severity,
         labels: told.labels.clone(),
         annotations,
         starts_ms: incident.opened_ms,
@@ -138,27 +146,27 @@ mod tests {
     #[test]
     fn an_alert_fires_once_is_revised_and_resolved_under_one_fingerprint() {
         let mut stage = AlertStage::default();
-        let first = stage.on_incident(&incident(1, IncidentState::Open, "frontend")).unwrap();
+        let first = stage.on_incident(&incident(1, IncidentState::Open, "frontend"), None).unwrap();
         assert_eq!(first.state, AlertState::Firing);
-        assert_eq!(stage.on_incident(&incident(2, IncidentState::Updated, "frontend")), None);
-        let revised = stage.on_incident(&incident(3, IncidentState::Updated, "cart")).unwrap();
+        assert_eq!(stage.on_incident(&incident(2, IncidentState::Updated, "frontend"), None), None);
+        let revised = stage.on_incident(&incident(3, IncidentState::Updated, "cart"), None).unwrap();
         assert_eq!((&revised.fingerprint, revised.state), (&first.fingerprint, AlertState::Firing));
         assert!(revised.annotations["description"].starts_with("1. cart"));
-        let resolved = stage.on_incident(&incident(4, IncidentState::Resolved, "cart")).unwrap();
+        let resolved = stage.on_incident(&incident(4, IncidentState::Resolved, "cart"), None).unwrap();
         assert_eq!(
             (resolved.fingerprint, resolved.state, resolved.ends_ms),
             (first.fingerprint, AlertState::Resolved, Some(9_000))
         );
-        assert_eq!(stage.on_incident(&incident(5, IncidentState::Resolved, "cart")), None, "told once");
+        assert_eq!(stage.on_incident(&incident(5, IncidentState::Resolved, "cart"), None), None, "told once");
     }
 
     #[test]
     fn an_incident_that_goes_into_another_says_so_with_its_end() {
         let mut stage = AlertStage::default();
-        stage.on_incident(&incident(1, IncidentState::Open, "cart")).unwrap();
+        stage.on_incident(&incident(1, IncidentState::Open, "cart"), None).unwrap();
         let last =
             Incident { merged_into: Some("inc-0".into()), ..incident(2, IncidentState::Resolved, "cart") };
-        let alert = stage.on_incident(&last).unwrap();
+        let alert = stage.on_incident(&last, None).unwrap();
         assert_eq!(alert.state, AlertState::Resolved);
         assert_eq!(alert.annotations["resolution"], "it is a part of incident inc-0");
     }

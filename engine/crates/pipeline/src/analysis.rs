@@ -26,7 +26,7 @@ impl Analysis {
             watermark: Watermark::new(settings.step.ms(), settings.allowed_lateness.ms()),
             traces: TraceCollector::default(),
             series: SeriesStage::new(settings, detectors)?,
-            incidents: IncidentStage::default(),
+            incidents: IncidentStage::new(settings),
             findings: Vec::new(),
         })
     }

@@ -8,6 +8,7 @@ use model::{Alert, Anomaly, Incident, Output, SourceRecord, StateSection};
 
 use crate::alert::AlertStage;
 use crate::amendment::Amendment;
+use crate::budget::Budget;
 use crate::derive::step::AHEAD_MS;
 use crate::events;
 use crate::feedback::Feedback;
@@ -22,6 +23,7 @@ const CORRELATOR: &str = "correlator";
 const GROUPER: &str = "grouper";
 const ALERTS: &str = "alerts";
 const FEEDBACK: &str = "feedback";
+const BUDGET: &str = "budget";
 
 /// What the engine has to say, in its order.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,21 +37,21 @@ pub struct IncidentStage {
     correlator: Correlator,
     grouper: Grouper,
     feedback: Feedback,
+    budget: Option<Budget>,
     alerts: AlertStage,
 }
 
-impl Default for IncidentStage {
-    fn default() -> Self {
+impl IncidentStage {
+    pub fn new(settings: &AnalysisSettings) -> Self {
         Self {
+            budget: settings.budget.as_ref().map(Budget::new),
             correlator: Correlator::new(CorrelatorLimits::default()),
             grouper: Grouper::default(),
             feedback: Feedback::default(),
             alerts: AlertStage::default(),
         }
     }
-}
 
-impl IncidentStage {
     /// Edges of the service graph that are known beforehand.
     pub fn set_edges(&mut self, edges: &[(String, String)]) {
         self.correlator.set_edges(edges);
@@ -63,6 +65,9 @@ impl IncidentStage {
             }
             Finding::Normal { series, .. } => self.grouper.normal(series),
             Finding::Anomaly(anomaly) => {
+                if let Some(budget) = &mut self.budget {
+                    budget.observe(&anomaly);
+                }
                 let incidents = self.grouper.observe(&anomaly, &self.correlator);
                 self.tell(incidents, out);
             }
@@ -89,6 +94,16 @@ impl IncidentStage {
         self.correlator.advance(watermark_ms);
         let incidents = self.grouper.advance(watermark_ms, &self.correlator);
         self.tell(incidents, out);
+        if let Some(budget) = &mut self.budget
+            && budget.advance(watermark_ms)
+        {
+            let due: Vec<Incident> =
+                self.grouper.open_incidents().filter(|open| budget.is_due(open)).cloned().collect();
+            for incident in due {
+                let decision = budget.decide(&incident);
+                out.extend(self.alerts.on_incident(&incident, Some(&decision)).map(Conclusion::Alert));
+            }
+        }
     }
 
     /// Opens an incident by hand, as somebody who asks what is wrong since `trigger_ms`.
@@ -107,14 +122,15 @@ impl IncidentStage {
     fn tell(&mut self, incidents: Vec<Incident>, out: &mut Vec<Conclusion>) {
         for mut incident in incidents {
             self.feedback.apply(&mut incident);
-            let alert = self.alerts.on_incident(&incident);
+            let decision = self.budget.as_mut().map(|budget| budget.decide(&incident));
+            let alert = self.alerts.on_incident(&incident, decision.as_ref());
             out.push(Conclusion::Incident(incident));
             out.extend(alert.map(Conclusion::Alert));
         }
     }
 
     fn snapshot(&self) -> Vec<StateSection> {
-        vec![
+        let mut sections = vec![
             StateSection { name: CORRELATOR.to_owned(), bytes: state::encode(&self.correlator) },
             // Incidents leave out fields that they do not have, which only a format with names can tell.
             StateSection {
@@ -123,7 +139,14 @@ impl IncidentStage {
             },
             StateSection { name: FEEDBACK.to_owned(), bytes: state::encode(&self.feedback) },
             StateSection { name: ALERTS.to_owned(), bytes: state::encode(&self.alerts) },
-        ]
+        ];
+        sections.extend(
+            self.budget.as_ref().map(|budget| StateSection {
+                name: BUDGET.to_owned(),
+                bytes: state::encode(&budget.state()),
+            }),
+        );
+        sections
     }
 
     fn restore(&mut self, sections: &[StateSection]) -> Result<(), InvalidState> {
@@ -133,6 +156,10 @@ impl IncidentStage {
         // States of earlier versions have none.
         let has_feedback = sections.iter().any(|section| section.name == FEEDBACK);
         self.feedback = if has_feedback { state::section(sections, FEEDBACK)? } else { Feedback::default() };
+        // One that is new to the configuration begins anew.
+        if let (Some(budget), Ok(bytes)) = (&mut self.budget, state::bytes_of(sections, BUDGET)) {
+            budget.restore(bytes).map_err(|reason| InvalidState::new(BUDGET, reason))?;
+        }
         self.alerts = state::section(sections, ALERTS)?;
         Ok(())
     }
@@ -197,7 +224,7 @@ impl IncidentTask {
             watermarks: SourceWatermarks::expecting(sources),
             taken_ms: None,
             advanced_ms: None,
-            stage: IncidentStage::default(),
+            stage: IncidentStage::new(settings),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
             waiting_bytes_max: WAITING_BYTES_MAX,
@@ -287,6 +314,8 @@ impl PartitionTask for IncidentTask {
         TaskStatus {
             watermark_ms: self.watermarks.current_ms(),
             findings_before_turn: self.before_turn,
+            pages: self.stage.budget.as_ref().map_or(0, Budget::pages),
+            pages_withheld: self.stage.budget.as_ref().map_or(0, Budget::withheld),
             ..TaskStatus::default()
         }
     }

@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod amendment;
 pub mod analysis;
+pub mod budget;
 pub mod derive;
 pub mod detect;
 pub mod events;

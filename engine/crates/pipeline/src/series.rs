@@ -138,6 +138,8 @@ impl SeriesStage {
             early_rows: self.steps.early() + self.calls.early(),
             findings_before_turn: 0,
             silences_untold: self.detect.silences_untold(),
+            pages: 0,
+            pages_withheld: 0,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the analysis can be told. The field docs are the user's documentation.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use model::Matcher;
@@ -27,6 +28,9 @@ pub struct AnalysisSettings {
     pub series_idle: Span,
     /// Keys (service, operation, edge, template) that are counted in a step at the most.
     pub step_keys_max: usize,
+    /// Pages a week in place of thresholds. It stands beside how alerts are written.
+    #[serde(skip)]
+    pub budget: Option<BudgetSettings>,
 }
 
 impl Default for AnalysisSettings {
@@ -40,6 +44,7 @@ impl Default for AnalysisSettings {
             series_disk_folder: None,
             series_idle: Span::from_ms(24 * 3_600_000),
             step_keys_max: 100_000,
+            budget: None,
         }
     }
 }
@@ -77,6 +82,35 @@ impl AnalysisSettings {
     }
 }
 
+/// How many pages there may be without a fault.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSettings {
+    pub pages_per_week: f64,
+    /// A label of series, such as `team`: each of its values has a budget of its own. Without it there is one for all.
+    #[serde(default)]
+    pub per: Option<String>,
+    /// Which value of that label services have whose series do not have it.
+    #[serde(default)]
+    pub services: BTreeMap<String, String>,
+}
+
+impl BudgetSettings {
+    /// What is wrong with the values, in words that name the key.
+    pub fn validate(&self) -> Result<(), String> {
+        if !(0.01..=10_000.0).contains(&self.pages_per_week) {
+            return Err("pages_per_week must be from 0.01 to 10000".to_owned());
+        }
+        if self.per.as_ref().is_some_and(String::is_empty) {
+            return Err("per must be the name of a label, such as team".to_owned());
+        }
+        if self.per.is_none() && !self.services.is_empty() {
+            return Err("services goes together with per: team, or another label".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// One detector, and the series that it watches.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +143,24 @@ mod tests {
         for text in ["10", "s", "-1s", "1w", "", "99999999999999999d"] {
             let message = analysis(&format!(r#"{{"step": {text:?}}}"#)).unwrap_err();
             assert!(message.contains("30s"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_budget_says_what_is_wrong_with_it() {
+        let budget = |json: &str| -> Result<(), String> {
+            let settings: BudgetSettings = serde_json::from_str(json).map_err(|error| error.to_string())?;
+            settings.validate()
+        };
+        assert_eq!(budget(r#"{"pages_per_week": 3, "per": "team", "services": {"cart": "shop"}}"#), Ok(()));
+        for (json, part) in [
+            (r#"{"pages_per_week": 0}"#, "from 0.01"),
+            (r#"{"pages_per_week": 3, "per": ""}"#, "label"),
+            (r#"{"pages_per_week": 3, "services": {"cart": "shop"}}"#, "per: team"),
+            (r#"{"per": "team"}"#, "pages_per_week"),
+        ] {
+            let message = budget(json).unwrap_err();
+            assert!(message.contains(part), "{message}");
         }
     }
 

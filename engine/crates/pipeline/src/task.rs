@@ -33,6 +33,10 @@ pub struct TaskStatus {
     pub findings_before_turn: u64,
     /// Series that are gone and were not told of, since too many were.
     pub silences_untold: u64,
+    /// Incidents that paged, where there is a budget of pages.
+    pub pages: u64,
+    /// Incidents that ended without a page, since the budget did not allow it.
+    pub pages_withheld: u64,
 }
 
 /// A synchronous state machine over the records of one partition, in their order.

@@ -42,6 +42,8 @@ pub struct WorkerCounters {
     pub(crate) early_rows: AtomicU64,
     pub(crate) findings_before_turn: AtomicU64,
     pub(crate) silences_untold: AtomicU64,
+    pub(crate) pages: AtomicU64,
+    pub(crate) pages_withheld: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -101,6 +103,8 @@ pub struct CounterValues {
     pub early_rows: u64,
     pub findings_before_turn: u64,
     pub silences_untold: u64,
+    pub pages: u64,
+    pub pages_withheld: u64,
 }
 
 impl WorkerCounters {
@@ -140,6 +144,8 @@ impl WorkerCounters {
             early_rows: self.early_rows.load(Relaxed),
             findings_before_turn: self.findings_before_turn.load(Relaxed),
             silences_untold: self.silences_untold.load(Relaxed),
+            pages: self.pages.load(Relaxed),
+            pages_withheld: self.pages_withheld.load(Relaxed),
         }
     }
 
@@ -162,6 +168,8 @@ impl WorkerCounters {
             sum.early_rows += task.early_rows;
             sum.findings_before_turn += task.findings_before_turn;
             sum.silences_untold += task.silences_untold;
+            sum.pages += task.pages;
+            sum.pages_withheld += task.pages_withheld;
         }
         self.watermark_ms.store(sum.watermark_ms.unwrap_or_default(), Relaxed);
         self.series.store(sum.series, Relaxed);
@@ -176,6 +184,8 @@ impl WorkerCounters {
         self.early_rows.store(sum.early_rows, Relaxed);
         self.findings_before_turn.store(sum.findings_before_turn, Relaxed);
         self.silences_untold.store(sum.silences_untold, Relaxed);
+        self.pages.store(sum.pages, Relaxed);
+        self.pages_withheld.store(sum.pages_withheld, Relaxed);
     }
 
     pub(crate) fn committed(&self, latency: Duration) {

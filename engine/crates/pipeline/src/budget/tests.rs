@@ -1,0 +1,218 @@
+use model::Labels;
+
+use super::*;
+
+const MINUTE_MS: i64 = 60_000;
+const WEEK: i64 = 7 * 86_400_000;
+
+fn settings(pages_per_week: f64, per: Option<&str>) -> BudgetSettings {
+    BudgetSettings { pages_per_week, per: per.map(str::to_owned), services: BTreeMap::new() }
+}
+
+fn uniform(i: u64) -> f64 {
+    let mut mixed = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((mixed ^ mixed >> 31) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+fn anomaly(service: &str, team: &str, series: u64, time_ms: i64, rarity: f64) -> Anomaly {
+    Anomaly {
+        id: String::new(),
+        labels: Labels::of(service, &format!("metric_{series}")).with("team", team),
+        service: service.to_owned(),
+        metric: format!("metric_{series}"),
+        detector: "ensemble".to_owned(),
+        time_ms,
+        value: 9.0,
+        expected: 1.0,
+        lower: 0.0,
+        upper: 2.0,
+        // A detector that finds one in so many has odds of as many.
+        anomaly_score: 1.0 / (1.0 + rarity),
+        severity: Severity::Warning,
+        summary: String::new(),
+    }
+}
+
+fn incident(id: u64, service: &str, opened_ms: i64, state: IncidentState) -> Incident {
+    Incident {
+        incident: format!("inc-{id}"),
+        version: 1,
+        state,
+        severity: Severity::Critical,
+        title: String::new(),
+        opened_ms,
+        updated_ms: opened_ms + MINUTE_MS,
+        resolved_ms: None,
+        services: vec![service.to_owned()],
+        root_causes: Vec::new(),
+        changes: Vec::new(),
+        anomalies: 2,
+        split_from: None,
+        merged_into: None,
+    }
+}
+
+/// As detectors find it without a fault: odds with a tail of exponent 2, at least 1.
+fn rarity(common: f64, own: f64) -> f64 {
+    (common * own).sqrt()
+}
+
+/// One incident of `series` series from begin to end; whether it paged at its begin, and later.
+fn go_through(
+    budget: &mut Budget,
+    id: u64,
+    (service, team): (&str, &str),
+    at_ms: i64,
+    p_values: &[f64],
+) -> bool {
+    budget.advance(at_ms);
+    for (series, p_value) in p_values.iter().enumerate() {
+        budget.observe(&anomaly(service, team, series as u64, at_ms, *p_value));
+    }
+    let pages = budget.decide(&incident(id, service, at_ms, IncidentState::Open)).pages;
+    let over = budget.decide(&incident(id, service, at_ms, IncidentState::Resolved));
+    assert!(over.pages || !pages, "a page stays one");
+    budget.advance(at_ms + 2 * RECENT_MS);
+    over.pages
+}
+
+/// Pages of each week, with so many incidents a week. What series say of them depends on each other and on the week.
+fn pages_by_week(budget: &mut Budget, weeks: i64, per_week: i64) -> Vec<usize> {
+    let mut pages = vec![0; weeks as usize];
+    for i in 0..weeks * per_week {
+        let at_ms = i * WEEK / per_week;
+        let common = uniform(i as u64);
+        let series = 1 + (5.0 * uniform(i as u64 + 500_000)) as u64;
+        let p_values: Vec<f64> =
+            (0..series).map(|series| rarity(common, uniform(1_000_000 + 10 * i as u64 + series))).collect();
+        let is_page = go_through(budget, i as u64, ("cart", "shop"), at_ms, &p_values);
+        pages[(at_ms / WEEK) as usize] += usize::from(is_page);
+    }
+    pages
+}
+
+#[test]
+fn pages_without_faults_are_as_many_as_the_budget_has() {
+    for (pages_per_week, per_week) in [(3.0, 20), (3.0, 300), (3.0, 5000), (0.5, 300), (10.0, 100)] {
+        let mut budget = Budget::new(&settings(pages_per_week, None));
+        // So that there are some dozens of pages.
+        let weeks = (60.0 / pages_per_week) as i64;
+        let pages = pages_by_week(&mut budget, weeks, per_week);
+        let mean = pages.iter().sum::<usize>() as f64 / weeks as f64;
+        assert!(
+            (0.5 * pages_per_week..2.0 * pages_per_week).contains(&mean),
+            "{pages_per_week} of {per_week}: {mean} {pages:?}"
+        );
+        assert_eq!(budget.pages() as usize, pages.iter().sum::<usize>());
+        assert_eq!(budget.pages() + budget.withheld(), (weeks * per_week) as u64);
+    }
+}
+
+#[test]
+fn a_strong_fault_pages_among_many_weak_ones_and_so_do_several_in_a_week() {
+    let mut budget = Budget::new(&settings(3.0, None));
+    pages_by_week(&mut budget, 4, 1000);
+    for fault in 0..6 {
+        let at_ms = 4 * WEEK + fault * WEEK / 7;
+        let id = 900_000 + fault as u64;
+        assert!(go_through(&mut budget, id, ("cart", "shop"), at_ms, &[1e-5; 5]), "fault {fault}");
+    }
+}
+
+#[test]
+fn a_burst_of_noise_pages_little_more_than_any_other() {
+    let mut budget = Budget::new(&settings(3.0, None));
+    pages_by_week(&mut budget, 6, 50);
+    // An hour with a thousand incidents of the usual kind.
+    let pages = (0..1000_u64).filter(|i| {
+        let common = uniform(*i + 9_000_000);
+        let p_values = [1, 2, 3].map(|series| rarity(common, uniform(4 * i + series + 8_000_000)));
+        go_through(&mut budget, 500_000 + i, ("cart", "shop"), 6 * WEEK + *i as i64 * 3_600, &p_values)
+    });
+    let pages = pages.count();
+    assert!(pages <= 6, "{pages}");
+}
+
+#[test]
+fn what_is_stranger_from_some_day_on_becomes_usual() {
+    let mut budget = Budget::new(&settings(3.0, None));
+    pages_by_week(&mut budget, 6, 300);
+    let strange = |budget: &mut Budget, week: i64| {
+        let pages = (0..300).filter(|i| {
+            let id = (1_000 * week + i) as u64;
+            let p_value = 0.1 * rarity(uniform(id), uniform(id + 3_000_000));
+            let at_ms = week * WEEK + i * WEEK / 300;
+            go_through(budget, 700_000 + id, ("cart", "shop"), at_ms, &[p_value; 4])
+        });
+        pages.count()
+    };
+    let pages: Vec<usize> = (6..12).map(|week| strange(&mut budget, week)).collect();
+    assert!(pages[0] > 3 && pages[0] < 40 && pages[5] <= 6, "{pages:?}");
+}
+
+#[test]
+fn an_incident_that_becomes_stranger_pages_later() {
+    let mut budget = Budget::new(&settings(1.0, None));
+    pages_by_week(&mut budget, 4, 200);
+    let at_ms = 4 * WEEK;
+    budget.observe(&anomaly("cart", "shop", 0, at_ms, 0.5));
+    let open = incident(1_000_000, "cart", at_ms, IncidentState::Open);
+    let decision = budget.decide(&open);
+    assert!(!decision.pages && decision.reason.starts_with("does not page"), "{}", decision.reason);
+    assert_eq!(decision.severity(Severity::Critical), Severity::Info);
+    assert!(budget.advance(at_ms) && !budget.is_due(&open));
+    assert!(!budget.advance(at_ms), "nothing new");
+    (0..6).for_each(|series| budget.observe(&anomaly("cart", "shop", series, at_ms + 1, 1e-5)));
+    assert!(budget.advance(at_ms) && budget.is_due(&open));
+    let decision = budget.decide(&incident(1_000_000, "cart", at_ms, IncidentState::Updated));
+    assert!(decision.pages && decision.reason.contains("1 pages a week allows"), "{}", decision.reason);
+    assert_eq!(decision.severity(Severity::Info), Severity::Warning);
+    assert!(!budget.is_due(&open), "once");
+}
+
+#[test]
+fn each_scope_has_a_budget_of_its_own() {
+    let mut given = settings(2.0, Some("team"));
+    given.services.insert("gateway".to_owned(), "network".to_owned());
+    let mut budget = Budget::new(&given);
+    pages_by_week(&mut budget, 3, 500);
+    // The noise of one team takes nothing from the others, known by a label or by the configuration.
+    assert!(go_through(&mut budget, 1_000_000, ("ads", "ads"), 3 * WEEK, &[1e-3]));
+    assert!(go_through(&mut budget, 1_000_001, ("gateway", ""), 3 * WEEK, &[1e-3]));
+    let scopes: Vec<&String> = budget.state.scopes.keys().collect();
+    assert_eq!(scopes, ["ads", "network", "shop"]);
+    assert!(budget.reason("ads", 0.5, 0.1, false).contains("for team ads"));
+}
+
+#[test]
+fn by_hand_pages_and_is_no_test() {
+    let mut budget = Budget::new(&settings(1.0, None));
+    let by_hand = |state| Incident { services: Vec::new(), anomalies: 0, ..incident(1, "", 0, state) };
+    assert!(budget.decide(&by_hand(IncidentState::Open)).pages);
+    assert!(budget.decide(&by_hand(IncidentState::Resolved)).pages);
+    assert_eq!((budget.pages(), budget.withheld()), (0, 0));
+}
+
+#[test]
+fn it_is_bounded_and_goes_on_from_its_state() {
+    let mut budget = Budget::new(&settings(3.0, Some("team")));
+    for i in 0..30_000_u64 {
+        let name = format!("service-{i}");
+        budget.observe(&anomaly(&name, &format!("team-{i}"), 0, 0, 1e-3));
+        if i % 50 == 0 {
+            budget.decide(&incident(i, &name, 0, IncidentState::Open));
+            budget.decide(&incident(i, &name, 0, IncidentState::Resolved));
+        }
+    }
+    assert!(budget.state.services.len() <= SERVICES_MAX && budget.state.series <= SERIES_MAX);
+    assert_eq!(budget.state.scopes.len(), SCOPES_MAX);
+    let bytes = crate::state::encode(&budget.state());
+    let mut restored = Budget::new(&settings(3.0, Some("team")));
+    restored.restore(&bytes).unwrap();
+    assert_eq!(restored.state, budget.state);
+    budget.advance(2 * RECENT_MS);
+    assert_eq!(budget.state.series, 0);
+    assert!(restored.restore(&bytes[..bytes.len() - 1]).is_err());
+}
