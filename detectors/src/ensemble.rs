@@ -69,7 +69,9 @@ pub struct Ensemble {
 
 /// The weight of a new value in a mean that at first counts all values alike.
 fn weight(smallest: f64, known: u32) -> f64 {
-    smallest.max(1.0 / (f64::from(known) + 1.0))
+    let count = f64::from(known) + 1.0;
+    // Almost always so, and a product costs less than a division.
+    if smallest * count >= 1.0 { smallest } else { 1.0 / count }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -166,7 +168,9 @@ impl Detector for Ensemble {
         let novelty = state.novelty.observe(point.time_ms, value, setting);
         let faded = |half_life_s: f64| (-elapsed_s / half_life_s.max(setting.interval_s)).exp2();
         state.hold *= faded(self.constants.hold_half_life_s);
-        state.alerts *= faded(WEEK_S);
+        if state.alerts > 0.0 {
+            state.alerts *= faded(WEEK_S);
+        }
         let novelty = novelty / (1.0 + self.constants.novelty_per_alert * state.alerts);
         let counted = |evidence: f64| self.counted(evidence, value - judgement.expected, judgement.expected);
         let held = self.constants.hold_factor * state.hold;

@@ -96,10 +96,11 @@ impl Detector for Ewma {
         let warm = state.points >= self.warmup_points;
         let verdict = warm.then(|| self.deviation().judge(point.value, state.mean, sigma));
 
-        let elapsed_s = point.time_ms.saturating_sub(state.last_ms).max(0) as f64 / 1000.0;
+        let elapsed_ms = point.time_ms.saturating_sub(state.last_ms).max(0) as f64;
         // While few points are known each counts alike, so that the first does not outweigh the rest.
-        let weight =
-            (1.0 - 0.5_f64.powf(elapsed_s / self.half_life_s)).max(1.0 / (f64::from(state.points) + 1.0));
+        let (decay, count) =
+            (1.0 - (-elapsed_ms / (1000.0 * self.half_life_s)).exp2(), f64::from(state.points) + 1.0);
+        let weight = if decay * count >= 1.0 { decay } else { 1.0 / count };
         let weight = if warm { weight.min(0.5) } else { weight };
         let weight = if verdict.is_some_and(|verdict| verdict.is_anomalous()) {
             weight * ANOMALOUS_WEIGHT

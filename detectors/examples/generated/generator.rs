@@ -1,6 +1,7 @@
 //! Labelled series of services, made by a seed: what is usual for a kind of series, and faults in it.
 
 use std::f64::consts::TAU;
+use std::ops::Range;
 
 use foreshock_detectors::Point;
 
@@ -220,17 +221,28 @@ impl Service {
 
     /// The points of so many weeks, with one fault from a time on.
     pub fn points(&self, weeks: f64, fault: Option<(Fault, f64)>, random: &mut Random) -> Vec<Point> {
-        let mut points: Vec<Point> = Vec::with_capacity((weeks * WEEK_S / self.interval_s) as usize);
         let mut wander = random.normal();
-        for i in 0..(weeks * WEEK_S / self.interval_s) as i64 {
+        self.points_of(0..(weeks * WEEK_S / self.interval_s) as i64, fault, &mut wander, random)
+    }
+
+    /// The points of these numbers, which go on from those before by their wander.
+    pub fn points_of(
+        &self,
+        numbers: Range<i64>,
+        fault: Option<(Fault, f64)>,
+        wander: &mut f64,
+        random: &mut Random,
+    ) -> Vec<Point> {
+        let mut points: Vec<Point> = Vec::with_capacity((numbers.end - numbers.start) as usize);
+        for i in numbers {
             let time_s = i as f64 * self.interval_s;
-            wander = self.memory * wander + (1.0 - self.memory * self.memory).sqrt() * random.normal();
+            *wander = self.memory * *wander + (1.0 - self.memory * self.memory).sqrt() * random.normal();
             let since = |(fault, start_s): (Fault, f64)| {
                 (fault, (time_s - start_s) / fault.duration_s(self.interval_s))
             };
             let now = fault.map(since).filter(|(_, share)| (0.0..1.0).contains(share));
             let has_season = !matches!(now, Some((Fault::LostSeason, _)));
-            let value = self.value(time_s, wander, has_season, random);
+            let value = self.value(time_s, *wander, has_season, random);
             let value = match now {
                 None | Some((Fault::LostSeason, _)) => value,
                 Some((Fault::Spike, _)) => value + 15.0 * self.sigma(),

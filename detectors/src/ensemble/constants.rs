@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::WEEK_S;
+
 /// The numbers in the ensemble, the same for every series. They are no parameters: nothing in a configuration sets them.
 /// They can be set from Rust so that a bench can tell what each is worth, and what a choice made on other series would give.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,6 +111,8 @@ pub(super) struct Setting<'a> {
     pub interval_s: f64,
     /// What evidence is multiplied with: 1 for a point in five minutes, less for more.
     pub rate_weight: f64,
+    /// The weight of a new value in what the series does all the time.
+    pub habit_weight: f64,
     pub constants: &'a Constants,
 }
 
@@ -120,11 +124,8 @@ impl<'a> Setting<'a> {
         } else {
             intervals.powf(constants.rate_exponent)
         };
-        Self { interval_s, rate_weight, constants }
-    }
-
-    /// The weight of a new value in a mean over so many points, but at least over so long a time.
-    pub fn decay(&self, half_life_points: f64, half_life_s: f64) -> f64 {
-        1.0 - (-1.0 / half_life_points.max(half_life_s / self.interval_s)).exp2()
+        let habit_points = constants.level_habit_half_life_points.max(WEEK_S / interval_s);
+        let habit_weight = 1.0 - (-1.0 / habit_points).exp2();
+        Self { interval_s, rate_weight, habit_weight, constants }
     }
 }

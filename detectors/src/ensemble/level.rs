@@ -64,7 +64,8 @@ impl Level {
         for (time_ms, value) in first {
             let residual = value - mean;
             level.residuals.learn(residual, limit, level.points, setting);
-            level.learn_step(*value, limit, setting);
+            let step_scale = level.steps.scale();
+            level.learn_step(*value, step_scale, limit, setting);
             level.still.observe(*value, level.points, setting);
             level.reset.observe(*value, level.steps.scale());
             level.learn_day(level.day.part(*time_ms), residual, scale, setting);
@@ -88,27 +89,29 @@ impl Level {
 
     /// Judges a value, then learns from it.
     pub fn observe(&mut self, time_ms: i64, value: f64, setting: Setting) -> Judgement {
-        if self.reset.observe(value, self.steps.scale()) {
+        let step_scale = self.steps.scale();
+        if self.reset.observe(value, step_scale) {
             // A saw-tooth begins again: the level is where it did.
             (self.mean, self.last) = (value, value);
         }
         let residual = value - self.mean;
         let part = self.day.part(time_ms);
         let scale = self.residuals.scale();
-        let mut judgement = self.judge(residual, time_ms, setting);
-        let others = self.step_evidence(value, setting) + self.still.observe(value, self.points, setting);
+        let mut judgement = self.judge(residual, scale, time_ms, setting);
+        let others = self.step_evidence(value, step_scale, scale, setting)
+            + self.still.observe(value, self.points, setting);
         judgement.evidence += others;
         judgement.provisional += others;
         let limit = if scale > 0.0 { setting.constants.clip_scales * scale } else { f64::INFINITY };
         self.mean += weight(setting.constants.level_weight, self.points) * residual.clamp(-limit, limit);
         self.residuals.learn(residual, limit, self.points, setting);
-        self.learn_step(value, limit, setting);
+        self.learn_step(value, step_scale, limit, setting);
         self.learn_day(part, residual, scale, setting);
         self.count(setting);
         judgement
     }
 
-    fn judge(&mut self, residual: f64, time_ms: i64, setting: Setting) -> Judgement {
+    fn judge(&mut self, residual: f64, scale: f64, time_ms: i64, setting: Setting) -> Judgement {
         let (part, neighbour) = (self.day.part(time_ms), self.day.neighbour(time_ms));
         let is_known = |part: usize| self.day.visits(part) >= DAY_VISITS_MIN;
         let (usual, spread) =
@@ -117,7 +120,7 @@ impl Level {
         let nearly = if is_known(neighbour) { self.day.mean(neighbour) } else { usual };
         let (usual_below, usual_above) = (usual.min(nearly), usual.max(nearly));
         let smallest = setting.constants.day_sigma_share * SIGMA_PER_SCALE * spread;
-        let measure = self.residuals.measure(self.unlearned, smallest, setting);
+        let measure = self.residuals.measure(scale, self.unlearned, smallest, setting);
         let excess = measure.excess(residual, setting);
         self.residuals.learn_excess(excess, self.points, setting);
         let explaining = if residual > 0.0 { usual_above } else { usual_below };
@@ -133,19 +136,16 @@ impl Level {
 
     /// What the step from the last value says. In a series that is smooth a step tells more than the distance from a level
     /// that the day moves; in noise it tells nothing that the level does not, and counts for nothing.
-    fn step_evidence(&mut self, value: f64, setting: Setting) -> f64 {
+    fn step_evidence(&mut self, value: f64, steps: f64, residuals: f64, setting: Setting) -> f64 {
         let step = value - self.last;
-        let measure = self.steps.measure(self.unlearned, 0.0, setting);
-        let excess = measure.excess(step, setting);
+        let (excess, alert) = self.steps.excess_and_alert(step, steps, self.unlearned, setting);
         self.steps.learn_excess(excess, self.points, setting);
-        let (steps, residuals) = (self.steps.scale(), self.residuals.scale());
         let smoothness = if steps < residuals { 1.0 - steps / residuals } else { 0.0 };
-        setting.constants.step_factor * smoothness * smoothness * excess / measure.alert
+        setting.constants.step_factor * smoothness * smoothness * excess / alert
     }
 
-    fn learn_step(&mut self, value: f64, limit: f64, setting: Setting) {
+    fn learn_step(&mut self, value: f64, scale: f64, limit: f64, setting: Setting) {
         let step = value - self.last;
-        let scale = self.steps.scale();
         let limit = if scale > 0.0 { setting.constants.clip_scales * scale } else { limit };
         self.last += step.clamp(-limit, limit);
         self.steps.learn(step, limit, self.points, setting);

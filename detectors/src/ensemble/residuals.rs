@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Setting, WEEK_S, is_size, weight};
+use super::{Setting, is_size, weight};
 
 /// From such a mean to a sigma, about.
 pub(super) const SIGMA_PER_SCALE: f64 = 1.25;
@@ -35,10 +35,37 @@ impl Residuals {
         root(self.moment)
     }
 
-    /// `unlearned` falls from 1 to 0; sigma is at least `smallest`.
-    pub fn measure(&self, unlearned: f64, smallest: f64, setting: Setting) -> Measure {
-        let scale = self.scale();
+    /// `scale` is [`scale`](Self::scale), `unlearned` falls from 1 to 0; sigma is at least `smallest`.
+    pub fn measure(&self, scale: f64, unlearned: f64, smallest: f64, setting: Setting) -> Measure {
         let sigma = |moment: f64| (SIGMA_PER_SCALE * (scale + root(moment)) / 2.0).max(smallest);
+        let (alert, alert_provisional) = self.alerts(unlearned, setting);
+        Measure {
+            sigma_above: sigma(self.moment_above),
+            sigma_below: sigma(self.moment_below),
+            alert,
+            alert_provisional,
+        }
+    }
+
+    /// The sigmas beyond the usual ones of a residual alone, and those that alert.
+    pub fn excess_and_alert(
+        &self,
+        residual: f64,
+        scale: f64,
+        unlearned: f64,
+        setting: Setting,
+    ) -> (f64, f64) {
+        let alert = self.alerts(unlearned, setting).0;
+        // Whatever its own side is like, sigma is at least that of all by half.
+        if residual.abs() <= setting.constants.usual_sigmas * (SIGMA_PER_SCALE * scale / 2.0) {
+            return (0.0, alert);
+        }
+        let moment = if residual > 0.0 { self.moment_above } else { self.moment_below };
+        (excess(residual, SIGMA_PER_SCALE * (scale + root(moment)) / 2.0, setting), alert)
+    }
+
+    /// Sigmas beyond the usual ones that alert, and that would if what is not learned were as in most series.
+    fn alerts(&self, unlearned: f64, setting: Setting) -> (f64, f64) {
         let constants = setting.constants;
         let learned = 1.0 - unlearned;
         // The mean excess is what the series does all the time.
@@ -46,12 +73,8 @@ impl Residuals {
             constants.alert_sigmas * (1.0 + constants.level_habituation / setting.rate_weight * excess)
                 / setting.rate_weight
         };
-        Measure {
-            sigma_above: sigma(self.moment_above),
-            sigma_below: sigma(self.moment_below),
-            alert: alert(self.excess) / learned,
-            alert_provisional: alert(unlearned * constants.usual_excess + learned * self.excess),
-        }
+        let provisional = alert(unlearned * constants.usual_excess + learned * self.excess);
+        (alert(self.excess) / learned, provisional)
     }
 
     pub fn learn(&mut self, residual: f64, limit: f64, points: u32, setting: Setting) {
@@ -64,8 +87,7 @@ impl Residuals {
     }
 
     pub fn learn_excess(&mut self, excess: f64, points: u32, setting: Setting) {
-        let decay = setting.decay(setting.constants.level_habit_half_life_points, WEEK_S);
-        self.excess += weight(decay, points) * (excess - self.excess);
+        self.excess += weight(setting.habit_weight, points) * (excess - self.excess);
     }
 
     pub fn is_sound(&self) -> bool {
@@ -76,11 +98,14 @@ impl Residuals {
 impl Measure {
     /// Sigmas beyond the usual ones.
     pub fn excess(&self, residual: f64, setting: Setting) -> f64 {
-        let own = if residual > 0.0 { self.sigma_above } else { self.sigma_below };
-        // A flat series that moves is as surprising as can be.
-        let sigmas = if residual == 0.0 { 0.0 } else { (residual.abs() / own).min(SIGMAS_MAX) };
-        (sigmas - setting.constants.usual_sigmas).max(0.0)
+        excess(residual, if residual > 0.0 { self.sigma_above } else { self.sigma_below }, setting)
     }
+}
+
+fn excess(residual: f64, sigma: f64, setting: Setting) -> f64 {
+    // A flat series that moves is as surprising as can be.
+    let sigmas = if residual == 0.0 { 0.0 } else { (residual.abs() / sigma).min(SIGMAS_MAX) };
+    (sigmas - setting.constants.usual_sigmas).max(0.0)
 }
 
 /// The scale is the mean of residuals to the power of 1.25, and of that the root: more than 1 calms heavy tails.
