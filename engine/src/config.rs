@@ -5,8 +5,10 @@ pub mod receivers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use checkpoint::SnapshotName;
+use codec::{DecoderSettings, DecoderSpec, EntityRules, Mapping, TenantRule};
 use deliver::DeliverySettings;
 use detectors::series_gone::SeriesGone;
 use pipeline::settings::{AnalysisSettings, BudgetSettings, DetectorSettings, Span};
@@ -23,6 +25,8 @@ pub const DEFAULT_YAML: &str = include_str!("../default.yaml");
 pub struct Config {
     pub tenant: String,
     pub kafka: KafkaConfig,
+    /// How entities are named where a source has no rules of its own.
+    pub entity: EntityRules,
     pub sources: Vec<SourceConfig>,
     pub topics: TopicsConfig,
     pub alerts: AlertsConfig,
@@ -161,6 +165,72 @@ pub struct SourceConfig {
     /// What whoever writes the topic keys its records by, so that all of one key lie on one partition.
     #[serde(default)]
     pub keyed: Option<Keyed>,
+    /// Where objects of the encoding `json` hold what is read, by its keys for the signal.
+    #[serde(default)]
+    pub mapping: Option<serde_json::Value>,
+    /// In place of those for all sources.
+    #[serde(default)]
+    pub entity: Option<EntityRules>,
+    /// How rows of the engine's tenant are known; none: all are its.
+    #[serde(default)]
+    pub tenant: Option<TenantRule>,
+}
+
+impl SourceConfig {
+    /// What reads the records of the source.
+    pub fn decoder(&self, config: &Config) -> Result<(&'static DecoderSpec, DecoderSettings), String> {
+        let signal = self.signal.as_str();
+        let of_signal = || codec::DECODERS.iter().filter(|spec| spec.signal == signal);
+        let Some(spec) = of_signal().find(|spec| spec.encoding == self.encoding) else {
+            let known: Vec<&str> = of_signal().map(|spec| spec.encoding).collect();
+            return Err(format!(
+                "no decoder reads {signal} as {:?}; there are {}",
+                self.encoding,
+                known.join(", ")
+            ));
+        };
+        let mut settings = DecoderSettings::default();
+        if let Some(mapping) = &self.mapping {
+            if !spec.has_mapping() {
+                return Err(format!(
+                    "only the encoding json has a mapping; {} says itself what is where",
+                    spec.encoding
+                ));
+            }
+            settings.mapping =
+                Mapping::parse(signal, mapping.clone()).map_err(|error| format!("mapping: {error}"))?;
+        }
+        if let Some(entity) = &self.entity {
+            if !spec.has_entity_rules() {
+                return Err("entity: events name their service themselves".to_owned());
+            }
+            if !spec.has_resources() && (entity.instance.is_some() || !entity.labels.is_empty()) {
+                return Err(format!(
+                    "entity: instance and labels are those of resources in OTLP; {} has its labels with its rows",
+                    spec.encoding
+                ));
+            }
+        }
+        settings.entity = Arc::new(self.entity.clone().unwrap_or_else(|| config.entity.clone()));
+        if let Some(rule) = &self.tenant {
+            match (&rule.header, &rule.attribute) {
+                (None, None) => {
+                    return Err(
+                        "tenant: name a header or an attribute that says whose rows they are".to_owned()
+                    );
+                }
+                (_, Some(_)) if !spec.has_resources() => {
+                    return Err(format!(
+                        "tenant: attributes are those of resources in OTLP; with {} name a header",
+                        spec.encoding
+                    ));
+                }
+                _ => {}
+            }
+            settings.tenant = Some(Arc::new(TenantRule { tenant: config.tenant.clone(), ..rule.clone() }));
+        }
+        Ok((spec, settings))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -266,10 +336,14 @@ impl Default for Config {
             signal,
             encoding: encoding.to_owned(),
             keyed: None,
+            mapping: None,
+            entity: None,
+            tenant: None,
         };
         Self {
             tenant: "default".to_owned(),
             kafka: KafkaConfig::default(),
+            entity: EntityRules::default(),
             sources: vec![
                 source("otlp_metrics", Signal::Metrics, "otlp_proto"),
                 source("otlp_logs", Signal::Logs, "otlp_proto"),
@@ -388,17 +462,7 @@ impl Config {
                     source.signal.as_str()
                 ));
             }
-            let of_signal = || codec::DECODERS.iter().filter(|spec| spec.signal == source.signal.as_str());
-            if !of_signal().any(|spec| spec.encoding == source.encoding) {
-                let known: Vec<&str> = of_signal().map(|spec| spec.encoding).collect();
-                return Err(format!(
-                    "sources: topic {}: no decoder reads {} as {:?}; there are {}",
-                    source.topic,
-                    source.signal.as_str(),
-                    source.encoding,
-                    known.join(", ")
-                ));
-            }
+            source.decoder(self).map_err(|error| format!("sources: topic {}: {error}", source.topic))?;
         }
         let topics = &self.topics;
         for topic in topics.all() {
@@ -598,6 +662,24 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_mappings_are_valid_and_name_every_key() {
+        let example = DEFAULT_YAML.lines().filter_map(|line| line.strip_prefix("#| "));
+        let example: String = example.map(|line| format!("  {line}\n")).collect();
+        let config = parse(&format!("sources:\n{example}")).unwrap();
+        assert_eq!(config.sources.len(), 3);
+        for signal in ["metrics", "logs"] {
+            // The message lists what is allowed.
+            let nonsense = serde_json::json!({ "nonsense": 1 });
+            let message = Mapping::parse(signal, nonsense).unwrap_err();
+            let keys = message.split('`').skip(3).step_by(2);
+            assert!(keys.clone().count() > 5, "{message}");
+            for key in keys {
+                assert!(example.contains(&format!("{key}:")), "{signal}: {key} is not documented");
+            }
+        }
+    }
+
+    #[test]
     fn a_secret_in_the_configuration_is_refused_and_not_shown() {
         let message =
             parse("delivery:\n  receivers:\n    - name: pager\n      pagerduty: { routing_key: hunter2 }\n")
@@ -628,6 +710,35 @@ mod tests {
             ("detectors:\n  - { kind: ewma, parameters: { nonsense: 1 } }\n", ["ewma", "nonsense"]),
             ("detectors:\n  - { kind: ewma, match: [oops] }\n", ["oops", "label"]),
             ("sources:\n  - { topic: a, signal: events, encoding: otlp_proto }\n", ["a", "cloud_events"]),
+            (
+                "sources:\n  - { topic: a, signal: metrics, encoding: json, mapping: { valeu: x } }\n",
+                ["topic a: mapping", "valeu"],
+            ),
+            (
+                "sources:\n  - { topic: a, signal: metrics, encoding: json, mapping: { time_format: \"%H:%M\" } }\n",
+                ["topic a: mapping: time_format", "strptime"],
+            ),
+            (
+                "sources:\n  - { topic: a, signal: logs, encoding: json, mapping: { value: x } }\n",
+                ["topic a: mapping: unknown field `value`", "body"],
+            ),
+            (
+                "sources:\n  - { topic: a, signal: logs, encoding: plain, mapping: { body: x } }\n",
+                ["topic a: only", "json"],
+            ),
+            ("entity: { service: [\"{service.name\"] }\n", ["{service.name", "braces"]),
+            (
+                "sources:\n  - { topic: a, signal: metrics, encoding: influx, entity: { instance: [] } }\n",
+                ["topic a: entity: instance", "OTLP"],
+            ),
+            (
+                "sources:\n  - { topic: a, signal: metrics, encoding: influx, tenant: { attribute: t } }\n",
+                ["topic a: tenant", "header"],
+            ),
+            (
+                "sources:\n  - { topic: a, signal: metrics, encoding: influx, tenant: {} }\n",
+                ["topic a: tenant", "header"],
+            ),
             ("state: { location: \"\" }\n", ["state.location", "null"]),
             ("state: { snapshot_interval: 1ms }\n", ["state.snapshot_interval", "100ms"]),
             ("alerts: { budget: { pages_per_week: 0 } }\n", ["alerts.budget", "from 0.01"]),

@@ -448,24 +448,23 @@ fn checkpoints(config: &Config, config_digest: u64) -> anyhow::Result<Option<Che
     }))
 }
 
-/// The decoder of each source.
-fn decoders(config: &Config) -> anyhow::Result<BTreeMap<String, &'static codec::DecoderSpec>> {
-    let mut specs = BTreeMap::new();
-    for source in &config.sources {
-        let (signal, encoding) = (source.signal.as_str(), source.encoding.as_str());
-        let spec = codec::DECODERS.iter().find(|spec| spec.signal == signal && spec.encoding == encoding);
-        let spec = spec.ok_or_else(|| anyhow::anyhow!("sources: no decoder reads {signal} as {encoding}"))?;
-        specs.insert(source.topic.clone(), spec);
-    }
-    Ok(specs)
+/// What reads each source.
+type Decoders = BTreeMap<String, (&'static codec::DecoderSpec, codec::DecoderSettings)>;
+
+fn decoders(config: &Config) -> anyhow::Result<Decoders> {
+    let decoder = |source: &SourceConfig| {
+        let decoder = source.decoder(config).map_err(anyhow::Error::msg)?;
+        Ok((source.topic.clone(), decoder))
+    };
+    config.sources.iter().map(decoder).collect()
 }
 
 fn ingest_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow::Result<TaskFactory> {
-    let specs = decoders(config)?;
+    let decoders = decoders(config)?;
     let (router, settings, ingests) = (router.clone(), config.analysis.clone(), ingests.to_vec());
     Ok(Box::new(move |topic, partition| {
-        let spec = specs.get(topic).expect("the worker subscribes to the sources only");
-        let decoder = (spec.build)(codec::Limits::default());
+        let (spec, settings_of) = decoders.get(topic).expect("the worker subscribes to the sources only");
+        let decoder = (spec.build)(settings_of);
         let name = format!("{topic}/{partition}");
         let name = ingests.contains(&name).then_some(name.as_str());
         Box::new(IngestTask::new(name, decoder, router.clone(), &settings))
@@ -473,12 +472,12 @@ fn ingest_tasks(config: &Config, router: &Router, ingests: &[String]) -> anyhow:
 }
 
 fn keyed_tasks(config: &Config, router: &Router) -> anyhow::Result<TaskFactory> {
-    let specs = decoders(config)?;
+    let decoders = decoders(config)?;
     let (router, settings, detectors) = (router.clone(), config.analysis.clone(), config.detectors.clone());
     SeriesStage::new(&settings, &detectors)?;
     Ok(Box::new(move |topic, partition| {
-        let spec = specs.get(topic).expect("the worker subscribes to the sources only");
-        let decoder = (spec.build)(codec::Limits::default());
+        let (spec, settings_of) = decoders.get(topic).expect("the worker subscribes to the sources only");
+        let decoder = (spec.build)(settings_of);
         let stage = SeriesStage::new(&settings, &detectors).expect("made once before");
         let name = format!("{topic}/{partition}");
         Box::new(KeyedTask::new(&name, decoder, router.clone(), &settings, stage))

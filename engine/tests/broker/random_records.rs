@@ -60,7 +60,7 @@ fn each_is_decoded_or_a_dead_letter() {
     let mut random = records::Random(7);
     for (topic, spec) in topics.iter().zip(DECODERS) {
         let valid = valid::valid(spec);
-        let mut decoder = (spec.build)(Limits::default());
+        let mut decoder = spec.decoder(Limits::default());
         for offset in 0..of_each {
             let payload =
                 if offset == 0 { valid[0].clone() } else { records::record(&valid, &mut random, BYTES_MAX) };

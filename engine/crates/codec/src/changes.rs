@@ -6,6 +6,7 @@ use model::{EventBatchBuilder, EventRow};
 
 use crate::json::object::{self, Object};
 use crate::json::{JsonFormat, Rows};
+use crate::naming::workload;
 use crate::otlp::UNKNOWN_SERVICE;
 use crate::{Rejected, naming};
 
@@ -129,29 +130,6 @@ fn kubernetes_event(event: &Object<'_>, rows: &mut Rows<EventBatchBuilder>) -> R
             source: source.as_deref().unwrap_or("kubernetes"),
         },
     )
-}
-
-/// What the name of a pod, replica set or job begins with, before what its controllers have added.
-fn workload<'a>(kind: &str, name: &'a str) -> &'a str {
-    let without = |name: &'a str, is_added: &dyn Fn(&str) -> bool| match name.rsplit_once('-') {
-        Some((workload, added)) if !workload.is_empty() && is_added(added) => workload,
-        _ => name,
-    };
-    // The letters that Kubernetes takes for random names.
-    let is_random = |text: &str| text.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte));
-    let is_hash = |text: &str| (6..=10).contains(&text.len()) && is_random(text);
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    match kind {
-        "ReplicaSet" => without(name, &is_hash),
-        "Pod" => match without(name, &|text| text.len() == 5 && is_random(text)) {
-            // Of a stateful set.
-            same if same.len() == name.len() => without(name, &is_number),
-            owner => without(owner, &is_hash),
-        },
-        // Of a cron job, the minute of its start.
-        "Job" => without(name, &|text| text.len() == 8 && is_number(text)),
-        _ => name,
-    }
 }
 
 /// CDEvents: alone, or as the `data` of a CloudEvent. The subject of a service or environment is the service.

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::decoder::{Batch as _, Budget};
 use crate::otlp::UNKNOWN_SERVICE;
+use crate::settings::DecoderSettings;
 use crate::{Decoder, Dropped, Limits, Rejected, naming};
 
 pub struct CloudEventsDecoder {
@@ -22,8 +23,8 @@ pub struct CloudEventsDecoder {
 }
 
 impl CloudEventsDecoder {
-    pub fn new(limits: Limits) -> Self {
-        Self { limits }
+    pub fn new(settings: &DecoderSettings) -> Self {
+        Self { limits: settings.limits }
     }
 }
 

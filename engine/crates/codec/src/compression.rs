@@ -4,10 +4,13 @@
 //! This is apart from the compression of Kafka itself, which its client undoes.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use model::{SourceRecord, Telemetry};
 
 use crate::decoder::release;
+use crate::entity::TenantRule;
+use crate::settings::DecoderSettings;
 use crate::{Decoder, Dropped, Limits, Rejected};
 
 const HEADER: &str = "content-encoding";
@@ -17,27 +20,36 @@ const SNAPPY_FRAMES: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Decompresses what another decoder then reads, and shortens its reasons.
+/// Decompresses what another decoder then reads, and shortens its reasons. Records of other tenants are left out.
 pub(crate) struct Decompressing<D> {
     limits: Limits,
+    tenant: Option<Arc<TenantRule>>,
+    /// Records of other tenants.
+    others: u64,
     decoder: D,
     /// The last payload, kept for its memory.
     payload: Vec<u8>,
 }
 
 impl<D> Decompressing<D> {
-    pub(crate) fn new(limits: Limits, decoder: D) -> Self {
-        Self { limits, decoder, payload: Vec::new() }
+    pub(crate) fn new(settings: &DecoderSettings, decoder: D) -> Self {
+        let DecoderSettings { limits, tenant, .. } = settings;
+        Self { limits: *limits, tenant: tenant.clone(), others: 0, decoder, payload: Vec::new() }
     }
 }
 
 impl<D: Decoder> Decoder for Decompressing<D> {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
+        if self.tenant.as_ref().is_some_and(|tenant| !tenant.takes_record(&record)) {
+            self.others += 1;
+            return Ok(());
+        }
         self.read(record, out).map_err(Rejected::shortened)
     }
 
     fn dropped(&self) -> Dropped {
-        self.decoder.dropped()
+        let dropped = self.decoder.dropped();
+        Dropped { other_tenant: dropped.other_tenant + self.others, ..dropped }
     }
 }
 
@@ -230,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_large_payload_leaves_no_large_buffer_behind() {
-        let mut decoder = Decompressing::new(Limits::default(), Accepting);
+        let mut decoder = Decompressing::new(&DecoderSettings::default(), Accepting);
         let mut kept = |bytes: usize, cut: usize| {
             let mut payload = zstd::encode_all(vec![7; bytes].as_slice(), 1).unwrap();
             payload.truncate(payload.len() - cut);

@@ -8,7 +8,7 @@ use crate::cloud_events::CloudEventsDecoder;
 use crate::compression::Decompressing;
 use crate::json::JsonDecoder;
 use crate::otlp_json::OtlpJsonDecoder;
-use crate::series::SampleColumns;
+use crate::settings::DecoderSettings;
 use crate::{changes, influx, jaeger, json, json_logs, otlp, plain, prometheus, zipkin};
 
 /// Turns the records of one topic into batches. Its result depends on the record alone.
@@ -25,50 +25,80 @@ pub struct DecoderSpec {
     /// `metrics`, `logs`, `spans` or `events`.
     pub signal: &'static str,
     pub encoding: &'static str,
-    pub build: fn(Limits) -> Box<dyn Decoder>,
+    pub build: fn(&DecoderSettings) -> Box<dyn Decoder>,
 }
 
 /// Every input format. Each may come compressed, as the header `content-encoding` then says.
 pub const DECODERS: &[DecoderSpec] = &[
-    spec("metrics", "otlp_proto", |limits| boxed(limits, otlp::MetricsDecoder::new)),
-    spec("metrics", "otlp_json", |limits| boxed(limits, OtlpJsonDecoder::metrics)),
-    spec("metrics", "prometheus_remote_write", |limits| boxed(limits, prometheus::RemoteWriteDecoder::new)),
-    spec("metrics", "influx", |limits| boxed(limits, influx::LineDecoder::new)),
-    spec("metrics", "json", |limits| boxed(limits, json::MetricsDecoder::new)),
-    spec("logs", "otlp_proto", |limits| boxed(limits, otlp::LogsDecoder::new)),
-    spec("logs", "otlp_json", |limits| boxed(limits, OtlpJsonDecoder::logs)),
-    spec("logs", "ecs_json", |limits| boxed(limits, JsonDecoder::<json_logs::Ecs>::new)),
-    spec("logs", "fluentbit_json", |limits| boxed(limits, JsonDecoder::<json_logs::FluentBit>::new)),
-    spec("logs", "splunk_hec_json", |limits| boxed(limits, JsonDecoder::<json_logs::Splunk>::new)),
-    spec("logs", "plain", |limits| boxed(limits, plain::TextDecoder::new)),
-    spec("spans", "otlp_proto", |limits| boxed(limits, otlp::SpansDecoder::new)),
-    spec("spans", "otlp_json", |limits| boxed(limits, OtlpJsonDecoder::spans)),
-    spec("spans", "zipkin_json", |limits| boxed(limits, JsonDecoder::<zipkin::Zipkin>::new)),
-    spec("spans", "jaeger_proto", |limits| boxed(limits, jaeger::SpansDecoder::new)),
-    spec("events", "cloud_events", |limits| boxed(limits, CloudEventsDecoder::new)),
-    spec("events", "cdevents", |limits| boxed(limits, JsonDecoder::<changes::CdEvents>::new)),
-    spec("events", "alertmanager_json", |limits| boxed(limits, JsonDecoder::<changes::Alertmanager>::new)),
-    spec("events", "kubernetes_events_json", |limits| {
-        boxed(limits, JsonDecoder::<changes::KubernetesEvents>::new)
+    spec("metrics", "otlp_proto", |settings| boxed(settings, otlp::MetricsDecoder::new)),
+    spec("metrics", "otlp_json", |settings| boxed(settings, OtlpJsonDecoder::metrics)),
+    spec("metrics", "prometheus_remote_write", |settings| {
+        boxed(settings, prometheus::RemoteWriteDecoder::new)
+    }),
+    spec("metrics", "influx", |settings| boxed(settings, influx::LineDecoder::new)),
+    spec("metrics", "json", |settings| boxed(settings, json::MetricsDecoder::new)),
+    spec("logs", "otlp_proto", |settings| boxed(settings, otlp::LogsDecoder::new)),
+    spec("logs", "otlp_json", |settings| boxed(settings, OtlpJsonDecoder::logs)),
+    spec("logs", "ecs_json", |settings| boxed(settings, JsonDecoder::<json_logs::Ecs>::new)),
+    spec("logs", "fluentbit_json", |settings| boxed(settings, JsonDecoder::<json_logs::FluentBit>::new)),
+    spec("logs", "splunk_hec_json", |settings| boxed(settings, JsonDecoder::<json_logs::Splunk>::new)),
+    spec("logs", "json", |settings| boxed(settings, json::LogsDecoder::new)),
+    spec("logs", "plain", |settings| boxed(settings, plain::TextDecoder::new)),
+    spec("spans", "otlp_proto", |settings| boxed(settings, otlp::SpansDecoder::new)),
+    spec("spans", "otlp_json", |settings| boxed(settings, OtlpJsonDecoder::spans)),
+    spec("spans", "zipkin_json", |settings| boxed(settings, JsonDecoder::<zipkin::Zipkin>::new)),
+    spec("spans", "jaeger_proto", |settings| boxed(settings, jaeger::SpansDecoder::new)),
+    spec("events", "cloud_events", |settings| boxed(settings, CloudEventsDecoder::new)),
+    spec("events", "cdevents", |settings| boxed(settings, JsonDecoder::<changes::CdEvents>::new)),
+    spec("events", "alertmanager_json", |settings| {
+        boxed(settings, JsonDecoder::<changes::Alertmanager>::new)
+    }),
+    spec("events", "kubernetes_events_json", |settings| {
+        boxed(settings, JsonDecoder::<changes::KubernetesEvents>::new)
     }),
 ];
 
 const fn spec(
     signal: &'static str,
     encoding: &'static str,
-    build: fn(Limits) -> Box<dyn Decoder>,
+    build: fn(&DecoderSettings) -> Box<dyn Decoder>,
 ) -> DecoderSpec {
     DecoderSpec { signal, encoding, build }
 }
 
-fn boxed<D: Decoder + 'static>(limits: Limits, new: fn(Limits) -> D) -> Box<dyn Decoder> {
-    Box::new(Decompressing::new(limits, new(limits)))
+fn boxed<D: Decoder + 'static>(
+    settings: &DecoderSettings,
+    new: fn(&DecoderSettings) -> D,
+) -> Box<dyn Decoder> {
+    Box::new(Decompressing::new(settings, new(settings)))
+}
+
+impl DecoderSpec {
+    /// With settings of its own no more than limits.
+    pub fn decoder(&self, limits: Limits) -> Box<dyn Decoder> {
+        (self.build)(&limits.into())
+    }
+
+    /// Whether [`DecoderSettings::mapping`] counts.
+    pub fn has_mapping(&self) -> bool {
+        self.encoding == "json"
+    }
+
+    /// Whether [`DecoderSettings::entity`] counts.
+    pub fn has_entity_rules(&self) -> bool {
+        self.signal != "events"
+    }
+
+    /// Whether attributes of a resource are read, as in the rules of labels and tenants.
+    pub fn has_resources(&self) -> bool {
+        matches!(self.encoding, "otlp_proto" | "otlp_json")
+    }
 }
 
 /// A new decoder for the signal in the encoding, if there is one in [`DECODERS`].
 pub fn decoder(signal: &str, encoding: &str, limits: Limits) -> Option<Box<dyn Decoder>> {
     let spec = DECODERS.iter().find(|spec| spec.signal == signal && spec.encoding == encoding)?;
-    Some((spec.build)(limits))
+    Some(spec.decoder(limits))
 }
 
 /// How large one record may be. Beyond a limit the record is [`Rejected`].
@@ -139,13 +169,6 @@ impl Budget {
 pub(crate) trait Batch: Default {
     /// None if there are none.
     fn into_telemetry(self) -> Option<Telemetry>;
-}
-
-impl Batch for SampleColumns {
-    fn into_telemetry(self) -> Option<Telemetry> {
-        let batch = self.finish();
-        (!batch.is_empty()).then_some(Telemetry::Samples(batch))
-    }
 }
 
 impl Batch for HistogramBatchBuilder {
@@ -254,10 +277,12 @@ pub struct Dropped {
     /// A required part is missing, contradicts another or makes no sense: buckets without bounds, a span without ids or
     /// with an end in a later century, a sum or histogram without temporality.
     pub malformed: u64,
+    /// Rows, or whole records, of a tenant that is not read.
+    pub other_tenant: u64,
 }
 
 impl Dropped {
     pub fn total(&self) -> u64 {
-        self.non_finite + self.no_value + self.no_time + self.malformed
+        self.non_finite + self.no_value + self.no_time + self.malformed + self.other_tenant
     }
 }

@@ -43,7 +43,7 @@ pub struct Detector {
 
 impl Detector {
     pub fn new(limits: Limits) -> Self {
-        let decoders = DECODERS.iter().map(|spec| (spec.build)(limits)).collect();
+        let decoders = DECODERS.iter().map(|spec| spec.decoder(limits)).collect();
         Self { limits, decoders, payload: Vec::new() }
     }
 

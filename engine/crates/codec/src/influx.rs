@@ -6,13 +6,16 @@
 //! Lines that cannot be read reject the record, with their number.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
 use model::labels::{self, NAME, SERVICE};
 use model::{SourceRecord, Telemetry};
 
-use crate::decoder::{Batch as _, Budget};
+use crate::decoder::Budget;
+use crate::entity::EntityRules;
 use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
+use crate::settings::DecoderSettings;
 use crate::{Decoder, Dropped, Limits, Rejected, naming, time};
 
 const FORMAT: &str = "Influx line protocol";
@@ -20,13 +23,16 @@ const FORMAT: &str = "Influx line protocol";
 /// Reads [the line protocol](self).
 pub struct LineDecoder {
     limits: Limits,
+    entity: Arc<EntityRules>,
     dropped: Dropped,
     series: SeriesCache,
 }
 
 impl LineDecoder {
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, dropped: Dropped::default(), series: SeriesCache::default() }
+    pub fn new(settings: &DecoderSettings) -> Self {
+        let DecoderSettings { limits, entity, .. } = settings;
+        let (dropped, series) = (Dropped::default(), SeriesCache::default());
+        Self { limits: *limits, entity: Arc::clone(entity), dropped, series }
     }
 }
 
@@ -37,9 +43,10 @@ impl Decoder for LineDecoder {
         self.series.start_record();
         let mut reading = Reading {
             budget: Budget::new(self.limits),
+            entity: &self.entity,
             dropped: self.dropped,
+            samples: SampleColumns::new(&self.series),
             series: &mut self.series,
-            samples: SampleColumns::default(),
             written_ms: record.timestamp_ms,
         };
         let mut rest = text;
@@ -57,7 +64,7 @@ impl Decoder for LineDecoder {
             rest = after.get(1..).unwrap_or("");
         }
         self.dropped = reading.dropped;
-        out.extend(reading.samples.into_telemetry());
+        out.extend(reading.samples.into_telemetry(reading.series));
         Ok(())
     }
 
@@ -140,6 +147,7 @@ enum Value {
 /// One record under way.
 struct Reading<'c> {
     budget: Budget,
+    entity: &'c EntityRules,
     dropped: Dropped,
     series: &'c mut SeriesCache,
     samples: SampleColumns,
@@ -226,8 +234,8 @@ impl Reading<'_> {
             pairs.push((plain(&tag[..at]), plain(&tag[at + 1..])));
             rest = after;
         }
-        let service =
-            naming::service(|label| pairs.iter().rfind(|pair| pair.0 == label).map(|pair| pair.1.clone()));
+        let tag = |label: &str| pairs.iter().rfind(|pair| pair.0 == label).map(|pair| pair.1.clone());
+        let service = self.entity.service(tag, || naming::service(tag));
         let name = match plain(key) {
             key if key == "value" => measurement,
             key => Cow::Owned(format!("{measurement}_{key}")),

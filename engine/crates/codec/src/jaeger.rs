@@ -6,10 +6,14 @@
 //! A span without ids, or one that ends after 2262, is malformed; one without a start has no time; one that ends before it
 //! starts lasts 0.
 
+use std::sync::Arc;
+
 use model::{SourceRecord, SpanBatchBuilder, SpanRow, Telemetry};
 
 use crate::decoder::{Batch as _, Budget};
+use crate::entity::EntityRules;
 use crate::otlp::{span_id, trace_id};
+use crate::settings::DecoderSettings;
 use crate::wire::{Fields, Message, WireError};
 use crate::{Decoder, Dropped, Limits, Rejected, naming, time};
 
@@ -18,12 +22,14 @@ const MESSAGE: &str = "Jaeger span";
 /// Reads [Jaeger's spans](self).
 pub struct SpansDecoder {
     limits: Limits,
+    entity: Arc<EntityRules>,
     dropped: Dropped,
 }
 
 impl SpansDecoder {
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, dropped: Dropped::default() }
+    pub fn new(settings: &DecoderSettings) -> Self {
+        let DecoderSettings { limits, entity, .. } = settings;
+        Self { limits: *limits, entity: Arc::clone(entity), dropped: Dropped::default() }
     }
 }
 
@@ -48,7 +54,13 @@ impl Decoder for SpansDecoder {
             self.dropped.malformed += 1;
             return Ok(());
         }
-        let service = naming::qualified(span.namespace.into(), span.service.into());
+        let attribute = |name: &str| match name {
+            "service.name" => Some(span.service.into()),
+            name => span.process.iter().rfind(|tag| tag.key == name).map(|tag| tag.text.into()),
+        };
+        let usual =
+            || naming::qualified(attribute("service.namespace").unwrap_or_default(), span.service.into());
+        let service = self.entity.service(attribute, usual);
         let mut spans = SpanBatchBuilder::default();
         spans.push(&SpanRow {
             start_us,
@@ -82,7 +94,8 @@ struct Span<'a> {
     kind: u8,
     error: bool,
     service: &'a str,
-    namespace: &'a str,
+    /// The tags of the process.
+    process: Vec<Tag<'a>>,
 }
 
 impl<'a> Span<'a> {
@@ -115,12 +128,7 @@ impl<'a> Span<'a> {
             let field = field?;
             match field.number {
                 1 => span.service = field.text()?,
-                2 => {
-                    let tag = Tag::of(field.bytes()?)?;
-                    if tag.key == "service.namespace" {
-                        span.namespace = tag.text;
-                    }
-                }
+                2 => span.process.push(Tag::of(field.bytes()?)?),
                 _ => {}
             }
         }

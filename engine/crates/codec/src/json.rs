@@ -1,16 +1,23 @@
 //! JSON: how its objects are read, and what formats of one object a row have in common.
 
+mod logs;
+mod mapping;
 mod metrics;
 pub(crate) mod object;
 
-pub use metrics::{JsonMapping, MetricsDecoder};
+pub use logs::LogsDecoder;
+pub use mapping::{LogMapping, MetricMapping, Paths, SeverityNumbers, TimeFormat, Zone};
+pub use metrics::MetricsDecoder;
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use model::{SourceRecord, Telemetry};
 
 use self::object::Object;
 use crate::decoder::{Batch, Budget};
+use crate::entity::EntityRules;
+use crate::settings::DecoderSettings;
 use crate::{Decoder, Dropped, Limits, Rejected};
 
 /// A format in which each object is one row, or some.
@@ -28,18 +35,21 @@ pub(crate) struct Rows<B> {
     pub(crate) dropped: Dropped,
     /// When the Kafka record was written: the time of rows that may do without one.
     pub(crate) written_ms: Option<i64>,
+    pub(crate) entity: Arc<EntityRules>,
 }
 
 /// Reads a [`JsonFormat`]: one object a record, several one after the other, or arrays of them.
 pub(crate) struct JsonDecoder<F> {
     limits: Limits,
+    entity: Arc<EntityRules>,
     dropped: Dropped,
     format: PhantomData<fn() -> F>,
 }
 
 impl<F> JsonDecoder<F> {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, dropped: Dropped::default(), format: PhantomData }
+    pub(crate) fn new(settings: &DecoderSettings) -> Self {
+        let DecoderSettings { limits, entity, .. } = settings;
+        Self { limits: *limits, entity: Arc::clone(entity), dropped: Dropped::default(), format: PhantomData }
     }
 }
 
@@ -51,6 +61,7 @@ impl<F: JsonFormat> Decoder for JsonDecoder<F> {
             budget: Budget::new(self.limits),
             dropped: self.dropped,
             written_ms: record.timestamp_ms,
+            entity: Arc::clone(&self.entity),
         };
         object::each_object(record.payload, |object| F::read(object, &mut rows))?;
         self.dropped = rows.dropped;

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 use model::{LogBatchBuilder, LogRow};
 
+use crate::entity::EntityRules;
 use crate::json::object::Object;
 use crate::json::{JsonFormat, Rows};
 use crate::otlp::UNKNOWN_SERVICE;
@@ -62,7 +63,7 @@ impl Members {
         let id = |names: &[&str]| object.text(names).and_then(|text| hex::id(&text));
         rows.batch.push(&LogRow {
             time_ms,
-            service: &self.service(object),
+            service: &self.service(object, &rows.entity),
             severity: severities.next().unwrap_or(0),
             body,
             trace_id: id(self.trace_id),
@@ -71,15 +72,18 @@ impl Members {
         Ok(())
     }
 
-    fn service<'a>(&self, object: &Object<'a>) -> Cow<'a, str> {
-        let labelled = naming::find_service(|label| {
+    fn service<'a>(&self, object: &Object<'a>, entity: &EntityRules) -> Cow<'a, str> {
+        let label = |label: &str| {
             self.service.iter().find_map(|place| match *place {
                 "" => text(object, label),
                 place => text(&object.object(place)?, label),
             })
-        });
-        let workload = || object.text(self.workload);
-        labelled.or_else(workload).unwrap_or(Cow::Borrowed(UNKNOWN_SERVICE))
+        };
+        let usual = || {
+            let workload = || object.text(self.workload);
+            naming::find_service(label).or_else(workload).unwrap_or(Cow::Borrowed(UNKNOWN_SERVICE))
+        };
+        entity.service(label, usual)
     }
 }
 

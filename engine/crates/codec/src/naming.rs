@@ -41,6 +41,35 @@ pub(crate) fn metric_kind(name: &str) -> MetricKind {
     }
 }
 
+/// What the name of a pod, replica set or job begins with, before what its controllers have added.
+pub(crate) fn workload<'a>(kind: &str, name: &'a str) -> &'a str {
+    let without = |name: &'a str, is_added: &dyn Fn(&str) -> bool| match name.rsplit_once('-') {
+        Some((workload, added)) if !workload.is_empty() && is_added(added) => workload,
+        _ => name,
+    };
+    // The letters that Kubernetes takes for random names.
+    let is_random = |text: &str| text.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte));
+    let is_hash = |text: &str| (6..=10).contains(&text.len()) && is_random(text);
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    match kind {
+        "ReplicaSet" => without(name, &is_hash),
+        "Pod" => match without(name, &|text| text.len() == 5 && is_random(text)) {
+            // Of a stateful set.
+            same if same.len() == name.len() => without(name, &is_number),
+            owner => without(owner, &is_hash),
+        },
+        // Of a cron job, the minute of its start.
+        "Job" => without(name, &|text| text.len() == 8 && is_number(text)),
+        _ => name,
+    }
+}
+
+/// The same of a name of which it is not known what it names.
+pub(crate) fn workload_of(name: &str) -> &str {
+    let kinds = ["Pod", "ReplicaSet", "Job"];
+    kinds.iter().map(|kind| workload(kind, name)).find(|workload| workload.len() < name.len()).unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

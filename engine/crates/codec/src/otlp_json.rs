@@ -14,6 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use self::shapes::{Kind, Member, Shape};
 use crate::decoder::release;
 use crate::json::object;
+use crate::settings::DecoderSettings;
 use crate::wire::push_varint;
 use crate::{Decoder, Dropped, Limits, Rejected, hex, otlp};
 
@@ -27,27 +28,29 @@ pub(crate) struct OtlpJsonDecoder<D> {
 }
 
 impl OtlpJsonDecoder<otlp::MetricsDecoder> {
-    pub(crate) fn metrics(limits: Limits) -> Self {
-        Self::new(limits, &shapes::METRICS_REQUEST, otlp::MetricsDecoder::new)
+    pub(crate) fn metrics(settings: &DecoderSettings) -> Self {
+        Self::new(settings, &shapes::METRICS_REQUEST, otlp::MetricsDecoder::new)
     }
 }
 
 impl OtlpJsonDecoder<otlp::LogsDecoder> {
-    pub(crate) fn logs(limits: Limits) -> Self {
-        Self::new(limits, &shapes::LOGS_REQUEST, otlp::LogsDecoder::new)
+    pub(crate) fn logs(settings: &DecoderSettings) -> Self {
+        Self::new(settings, &shapes::LOGS_REQUEST, otlp::LogsDecoder::new)
     }
 }
 
 impl OtlpJsonDecoder<otlp::SpansDecoder> {
-    pub(crate) fn spans(limits: Limits) -> Self {
-        Self::new(limits, &shapes::TRACE_REQUEST, otlp::SpansDecoder::new)
+    pub(crate) fn spans(settings: &DecoderSettings) -> Self {
+        Self::new(settings, &shapes::TRACE_REQUEST, otlp::SpansDecoder::new)
     }
 }
 
 impl<D> OtlpJsonDecoder<D> {
-    fn new(limits: Limits, shape: &'static Shape, decoder: fn(Limits) -> D) -> Self {
+    fn new(settings: &DecoderSettings, shape: &'static Shape, decoder: fn(&DecoderSettings) -> D) -> Self {
+        let limits = settings.limits;
         // The payload is bound as text; as a message it has at most a few times as many bytes.
-        let decoder = decoder(Limits { payload_bytes_max: usize::MAX, ..limits });
+        let unbound = Limits { payload_bytes_max: usize::MAX, ..limits };
+        let decoder = decoder(&DecoderSettings { limits: unbound, ..settings.clone() });
         Self { limits, shape, decoder, message: Vec::new() }
     }
 }
@@ -330,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_large_message_leaves_no_large_buffer_behind() {
-        let mut decoder = OtlpJsonDecoder::logs(Limits::default());
+        let mut decoder = OtlpJsonDecoder::logs(&DecoderSettings::default());
         let body = "x".repeat(4 << 20);
         let log = format!(r#"{{"timeUnixNano": "3000000", "body": {{"stringValue": "{body}"}}}}"#);
         let request = format!(r#"{{"resourceLogs": [{{"scopeLogs": [{{"logRecords": [{log}]}}]}}]}}"#);

@@ -5,14 +5,19 @@
 //! is a number since the epoch from 2001 to 2100 in seconds, milliseconds, microseconds or nanoseconds, or that of RFC 5424's
 //! syslog. A line without one before it has that of the Kafka record, as has a line of syslog whose time is `-`.
 //!
-//! The severity is syslog's, else the first word of the line's beginning that names a level. The service is syslog's
-//! `APP-NAME`, else the header `service.name`.
+//! The severity is syslog's, else the first word of the line's beginning that names a level. The service is what rules make of
+//! the headers, if there are any, else syslog's `APP-NAME`, else the header `service.name`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use memchr::memchr;
 use model::{LogBatchBuilder, LogRow, SourceRecord, Telemetry};
 
 use crate::decoder::{Batch as _, Budget};
+use crate::entity::EntityRules;
 use crate::otlp::UNKNOWN_SERVICE;
+use crate::settings::DecoderSettings;
 use crate::severity::Scale;
 use crate::{Decoder, Dropped, Limits, Rejected, severity, time};
 
@@ -22,12 +27,14 @@ const LEVEL_WORDS_MAX: usize = 8;
 /// Reads [plain text](self).
 pub struct TextDecoder {
     limits: Limits,
+    entity: Arc<EntityRules>,
     dropped: Dropped,
 }
 
 impl TextDecoder {
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, dropped: Dropped::default() }
+    pub fn new(settings: &DecoderSettings) -> Self {
+        let DecoderSettings { limits, entity, .. } = settings;
+        Self { limits: *limits, entity: Arc::clone(entity), dropped: Dropped::default() }
     }
 }
 
@@ -36,8 +43,11 @@ impl Decoder for TextDecoder {
         self.limits.check_payload(record.payload)?;
         // What is not UTF-8 in a log is shown as such, not refused.
         let text = String::from_utf8_lossy(record.payload);
-        let service =
-            record.header("service.name").filter(|name| !name.is_empty()).unwrap_or(UNKNOWN_SERVICE);
+        let header = |name: &str| record.header(name).map(Cow::Borrowed);
+        let usual =
+            || header("service.name").filter(|name| !name.is_empty()).unwrap_or(UNKNOWN_SERVICE.into());
+        let of_record = self.entity.service(header, usual);
+        let is_ruled = !self.entity.service.is_empty();
         let mut budget = Budget::new(self.limits);
         let mut dropped = self.dropped;
         let mut logs = LogBatchBuilder::default();
@@ -52,7 +62,7 @@ impl Decoder for TextDecoder {
                     None => dropped.no_time += 1,
                     Some(time_ms) => logs.push(&LogRow {
                         time_ms,
-                        service: head.service.unwrap_or(service),
+                        service: head.service.filter(|_| !is_ruled).unwrap_or(&of_record),
                         severity: head.severity,
                         body: head.message(body),
                         trace_id: None,

@@ -17,13 +17,17 @@
 mod histogram;
 mod series;
 
+use std::sync::Arc;
+
 use model::{HistogramBatchBuilder, HistogramRow, MetricKind, SourceRecord, Telemetry};
 
 use self::histogram::Histogram;
 use self::series::{Symbols, TimeSeries};
 use crate::compression::snappy_block;
 use crate::decoder::{Batch as _, Budget, release};
+use crate::entity::EntityRules;
 use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
+use crate::settings::DecoderSettings;
 use crate::wire::{Fields, WireError};
 use crate::{Decoder, Dropped, Limits, Rejected};
 
@@ -34,6 +38,7 @@ const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// Reads [remote write](self).
 pub struct RemoteWriteDecoder {
     limits: Limits,
+    entity: Arc<EntityRules>,
     dropped: Dropped,
     series: SeriesCache,
     /// The last payload, kept for its memory.
@@ -41,8 +46,14 @@ pub struct RemoteWriteDecoder {
 }
 
 impl RemoteWriteDecoder {
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, dropped: Dropped::default(), series: SeriesCache::default(), payload: Vec::new() }
+    pub fn new(settings: &DecoderSettings) -> Self {
+        Self {
+            limits: settings.limits,
+            entity: Arc::clone(&settings.entity),
+            dropped: Dropped::default(),
+            series: SeriesCache::default(),
+            payload: Vec::new(),
+        }
     }
 
     fn read(&mut self, payload: &[u8], out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
@@ -55,16 +66,17 @@ impl RemoteWriteDecoder {
         self.series.start_record();
         let mut reading = Reading {
             limits: self.limits,
+            entity: &self.entity,
             budget: Budget::new(self.limits),
             dropped: self.dropped,
+            samples: SampleColumns::new(&self.series),
             series: &mut self.series,
-            samples: SampleColumns::default(),
             histograms: HistogramBatchBuilder::default(),
             raw: Vec::new(),
         };
         reading.request(payload).map_err(|stop| stop.reject(MESSAGE))?;
         self.dropped = reading.dropped;
-        out.extend(reading.samples.into_telemetry());
+        out.extend(reading.samples.into_telemetry(reading.series));
         out.extend(reading.histograms.into_telemetry());
         Ok(())
     }
@@ -122,6 +134,7 @@ impl Stop {
 /// One record under way.
 struct Reading<'c> {
     limits: Limits,
+    entity: &'c EntityRules,
     budget: Budget,
     dropped: Dropped,
     series: &'c mut SeriesCache,
@@ -258,7 +271,7 @@ impl Reading<'_> {
         match self.series.find(series.fields.group, raw) {
             Ok(labels) => Ok(Some(labels)),
             Err(unknown) => {
-                let named = series::canonical(series.fields, raw)?;
+                let named = series::canonical(series.fields, raw, self.entity)?;
                 Ok(named.map(|(text, kind)| self.series.insert(unknown, &text, kind)))
             }
         }
@@ -283,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_large_payload_leaves_no_large_buffer_behind() {
-        let mut decoder = RemoteWriteDecoder::new(Limits::default());
+        let mut decoder = RemoteWriteDecoder::new(&DecoderSettings::default());
         // A field that is not read; then nothing that is, as a series without its end.
         for (key, is_valid) in [(0x7au8, true), (0x0a, false)] {
             let mut request = vec![key, 0x80, 0x80, 0x80, 0x01];

@@ -15,7 +15,7 @@ use arrow_array::builder::{Int64Builder, StringBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, UInt8Array};
 use hashbrown::HashTable;
-use model::{MetricKind, SampleBatch, SeriesId};
+use model::{MetricKind, SampleBatch, SeriesId, Telemetry};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::decoder::SERIES_BYTES_MAX;
@@ -60,6 +60,15 @@ pub(crate) struct SeriesCache {
     /// The entries that were looked for last, by [`chain_of`] their group.
     last: [u32; 2],
     bytes_max: usize,
+    sizes: Sizes,
+}
+
+/// Of the samples of the last record: writers keep the size of their records.
+#[derive(Clone, Copy, Default)]
+struct Sizes {
+    rows: usize,
+    texts: usize,
+    text_bytes: usize,
 }
 
 /// What stands for labels only together with others comes in an order of its own: one metric may be there again and again with
@@ -105,6 +114,7 @@ impl SeriesCache {
             record: 0,
             last: [NO_ENTRY; 2],
             bytes_max,
+            sizes: Sizes::default(),
         }
     }
 
@@ -197,6 +207,20 @@ impl SeriesCache {
         TextIndex(self.entries[entry as usize].text)
     }
 
+    /// The raw bytes of the group that was looked for after the one before, the last time; empty if that was none.
+    #[inline]
+    pub(crate) fn expected_group(&self) -> &[u8] {
+        self.expected(NO_GROUP)
+    }
+
+    /// What [`SeriesCache::group`] would give for the bytes of [`SeriesCache::expected_group`], if no group was looked for since.
+    #[inline]
+    pub(crate) fn find_expected_group(&mut self) -> u32 {
+        let entry = self.expected_entry(NO_GROUP);
+        self.last[chain_of(NO_GROUP)] = entry;
+        entry
+    }
+
     #[inline]
     fn expected_entry(&self, group: u32) -> u32 {
         self.entries.get(self.last[chain_of(group)] as usize).map_or(0, |last| last.next)
@@ -252,7 +276,6 @@ impl SeriesCache {
 }
 
 /// The columns of a [`SampleBatch`] under way, with labels out of a [`SeriesCache`].
-#[derive(Default)]
 pub(crate) struct SampleColumns {
     keys: Vec<i32>,
     labels: StringBuilder,
@@ -263,6 +286,10 @@ pub(crate) struct SampleColumns {
     start_ms: Int64Builder,
     value: Vec<f64>,
 }
+
+/// Room that is set aside before anything is known, at most.
+const ROWS_EXPECTED_MAX: usize = 1 << 14;
+const TEXT_BYTES_EXPECTED_MAX: usize = 1 << 20;
 
 /// A point without its labels.
 #[derive(Clone, Copy)]
@@ -275,6 +302,21 @@ pub(crate) struct Sample {
 }
 
 impl SampleColumns {
+    /// With room for as much as the last record held.
+    pub(crate) fn new(cache: &SeriesCache) -> Self {
+        let Sizes { rows, texts, text_bytes } = cache.sizes;
+        let (rows, texts) = (rows.min(ROWS_EXPECTED_MAX), texts.min(ROWS_EXPECTED_MAX));
+        Self {
+            keys: Vec::with_capacity(rows),
+            labels: StringBuilder::with_capacity(texts, text_bytes.min(TEXT_BYTES_EXPECTED_MAX)),
+            ids: Vec::with_capacity(texts),
+            kind: Vec::with_capacity(rows),
+            time_ms: Vec::with_capacity(rows),
+            start_ms: Int64Builder::with_capacity(rows),
+            value: Vec::with_capacity(rows),
+        }
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, cache: &mut SeriesCache, labels: TextIndex, sample: Sample) {
         let text = &mut cache.texts[labels.0 as usize];
@@ -290,7 +332,17 @@ impl SampleColumns {
         self.value.push(sample.value);
     }
 
-    pub(crate) fn finish(mut self) -> SampleBatch {
+    /// The batch, unless it has no rows.
+    pub(crate) fn into_telemetry(self, cache: &mut SeriesCache) -> Option<Telemetry> {
+        cache.sizes = Sizes {
+            rows: self.keys.len(),
+            texts: self.ids.len(),
+            text_bytes: self.labels.values_slice().len(),
+        };
+        (!self.keys.is_empty()).then(|| Telemetry::Samples(self.finish()))
+    }
+
+    fn finish(mut self) -> SampleBatch {
         let keys = Int32Array::from(self.keys);
         let labels = DictionaryArray::<Int32Type>::try_new(keys, Arc::new(self.labels.finish()));
         let columns: Vec<ArrayRef> = vec![
@@ -358,7 +410,7 @@ mod tests {
             for record in 0..50i64 {
                 cache.start_record();
                 assert!(cache.bytes() <= bytes_max);
-                let mut columns = SampleColumns::default();
+                let mut columns = SampleColumns::new(&cache);
                 for series in 0..10 {
                     let name = format!("series {} of {record}", series % 7);
                     let labels = match cache.find(0, name.as_bytes()) {

@@ -31,6 +31,11 @@ pub(crate) fn is_span(start_us: i64, duration_us: i64) -> bool {
 /// A number as [`of_number`] reads it, or a date with a time: RFC 3339, or the like with a blank for the `T`, a comma
 /// before the fraction, an offset without colon, or no offset, which then is UTC.
 pub(crate) fn of_text(text: &str) -> Option<i64> {
+    of_text_in(text, of_utc)
+}
+
+/// The same; `of_civil` is what a time without an offset is.
+pub(crate) fn of_text_in(text: &str, of_civil: impl FnOnce(DateTime) -> Option<i64>) -> Option<i64> {
     let text = text.trim();
     if !text.as_bytes().first()?.is_ascii_digit() {
         return None;
@@ -41,11 +46,35 @@ pub(crate) fn of_text(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<f64>() {
         return of_number(number);
     }
-    of_date(text)
+    of_date_in(text, of_civil)
+}
+
+/// A number since the epoch, of whose units so many are a second. None unless it lies between 1973 and 5138, as no number does
+/// that is of another unit.
+pub(crate) fn in_units(text: &str, of_a_second: u32) -> Option<i64> {
+    const RANGE_MS: std::ops::Range<i64> = 100_000_000_000..100_000_000_000_000;
+    let time_ms = match text.parse::<i64>() {
+        Ok(whole) if of_a_second >= 1_000 => whole / i64::from(of_a_second / 1_000),
+        Ok(whole) => whole.checked_mul(1_000)?,
+        Err(_) => {
+            let ms = text.parse::<f64>().ok()? * 1e3 / f64::from(of_a_second);
+            // A fraction such as .123 may lie just below what is meant.
+            if of_a_second > 1_000 { ms.floor() as i64 } else { ms.round() as i64 }
+        }
+    };
+    RANGE_MS.contains(&time_ms).then_some(time_ms)
+}
+
+fn of_utc(time: DateTime) -> Option<i64> {
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
 /// A date with a time, as [`of_text`] reads it, without blanks around it.
 pub(crate) fn of_date(text: &str) -> Option<i64> {
+    of_date_in(text, of_utc)
+}
+
+fn of_date_in(text: &str, of_civil: impl FnOnce(DateTime) -> Option<i64>) -> Option<i64> {
     if !text.as_bytes().first()?.is_ascii_digit() {
         return None;
     }
@@ -61,8 +90,7 @@ pub(crate) fn of_date(text: &str) -> Option<i64> {
     if has_offset || with_dot.len() < 19 {
         return None;
     }
-    let time: DateTime = with_dot.parse().ok()?;
-    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+    of_civil(with_dot.parse().ok()?)
 }
 
 /// A number since the epoch where it might also be any other: one with the digits of seconds, milliseconds, microseconds or
@@ -114,6 +142,26 @@ mod tests {
         assert_eq!(of_text("1760000000123456789"), Some(1_760_000_000_123));
         assert_eq!(of_number(1_760_000_000_123.0), Some(1_760_000_000_123));
         assert_eq!(of_text("0"), Some(0));
+    }
+
+    #[test]
+    fn numbers_in_a_unit() {
+        for (text, of_a_second, expected) in [
+            ("1760000000", 1, Some(1_760_000_000_000)),
+            ("1760000000.123", 1, Some(1_760_000_000_123)),
+            ("1.76e9", 1, Some(1_760_000_000_000)),
+            ("1760000000123", 1_000, Some(1_760_000_000_123)),
+            ("1760000000123999", 1_000_000, Some(1_760_000_000_123)),
+            ("1760000000123999999", 1_000_000_000, Some(1_760_000_000_123)),
+            ("1760000000", 1_000, None),
+            ("1760000000123", 1, None),
+            ("999999999999999999999", 1_000_000_000, None),
+            ("-5", 1, None),
+            ("NaN", 1, None),
+            ("now", 1, None),
+        ] {
+            assert_eq!(in_units(text, of_a_second), expected, "{text} {of_a_second}");
+        }
     }
 
     #[test]

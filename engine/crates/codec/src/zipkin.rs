@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use model::{SpanBatchBuilder, SpanRow};
 
+use crate::entity::EntityRules;
 use crate::json::object::{self, Object};
 use crate::json::{JsonFormat, Rows};
 use crate::otlp::UNKNOWN_SERVICE;
@@ -20,7 +21,7 @@ impl JsonFormat for Zipkin {
 
     fn read(span: &Object<'_>, rows: &mut Rows<SpanBatchBuilder>) -> Result<(), Rejected> {
         let text = |name: &str| span.text(&[name]).unwrap_or_default();
-        let (service, operation) = (service(span), text("name"));
+        let (service, operation) = (service(span, &rows.entity), text("name"));
         rows.budget.take(1, 0)?;
         let ids = (hex::id(&text("traceId")), hex::id(&text("id")).and_then(|id| u64::try_from(id).ok()));
         let (Some(trace_id), Some(span_id)) = ids else {
@@ -54,8 +55,13 @@ impl JsonFormat for Zipkin {
     }
 }
 
-fn service<'a>(span: &Object<'a>) -> Cow<'a, str> {
-    span.text(&["localEndpoint.serviceName"]).unwrap_or(Cow::Borrowed(UNKNOWN_SERVICE))
+fn service<'a>(span: &Object<'a>, entity: &EntityRules) -> Cow<'a, str> {
+    let named = || span.text(&["localEndpoint.serviceName"]);
+    let attribute = |name: &str| match name {
+        "service.name" => named(),
+        name => span.object("tags").and_then(|tags| tags.text(&[name])),
+    };
+    entity.service(attribute, || named().unwrap_or(Cow::Borrowed(UNKNOWN_SERVICE)))
 }
 
 /// OTLP's number of a kind. Spans without one are local.

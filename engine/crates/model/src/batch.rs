@@ -10,7 +10,7 @@
 //!
 //! Times are since the Unix epoch. A column is never null unless said so.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::builder::{
     BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int64Builder, ListBuilder, StringBuilder,
@@ -121,17 +121,22 @@ macro_rules! batch {
             pub const KIND: &'static str = $kind;
 
             pub fn schema() -> SchemaRef {
-                Arc::new(Schema::new(vec![$(Field::new($column, $type, $nullable)),*]))
+                static SCHEMA: LazyLock<SchemaRef> =
+                    LazyLock::new(|| Arc::new(Schema::new(vec![$(Field::new($column, $type, $nullable)),*])));
+                Arc::clone(&SCHEMA)
             }
 
             /// Accepts exactly the columns of [`Self::schema`], in their order.
             pub fn try_from_record_batch(batch: RecordBatch) -> Result<Self, SchemaMismatch> {
-                let (schema, expected) = (batch.schema(), Self::schema());
+                let (schema, expected) = (batch.schema_ref(), Self::schema());
                 let alike = |(a, b): (&Arc<Field>, &Arc<Field>)| {
                     a.name() == b.name() && a.data_type() == b.data_type()
                 };
-                let fits = schema.fields().len() == expected.fields().len()
-                    && schema.fields().iter().zip(expected.fields()).all(alike)
+                let is_alike = || {
+                    schema.fields().len() == expected.fields().len()
+                        && schema.fields().iter().zip(expected.fields()).all(alike)
+                };
+                let fits = (Arc::ptr_eq(schema, &expected) || is_alike())
                     && expected.fields().iter().zip(batch.columns()).all(|(f, c)| f.is_nullable() || c.null_count() == 0);
                 if fits {
                     return Ok(Self(batch $(, <$beside>::default())?));
@@ -140,7 +145,7 @@ macro_rules! batch {
                     let field = |field: &Arc<Field>| format!("{} {}", field.name(), field.data_type());
                     schema.fields().iter().map(field).collect::<Vec<_>>().join(", ")
                 };
-                Err(SchemaMismatch { batch: $kind, found: names(&schema), expected: names(&expected) })
+                Err(SchemaMismatch { batch: $kind, found: names(schema), expected: names(&expected) })
             }
 
             pub fn record_batch(&self) -> &RecordBatch {

@@ -191,6 +191,11 @@ impl From<BTreeMap<String, String>> for Labels {
 }
 
 fn escape_into(text: &mut String, part: &str) {
+    // Without an early end, so that many bytes are looked at together.
+    let is_special = |byte: u8| matches!(byte, b'\\' | b'=' | b',');
+    if !part.bytes().fold(false, |any, byte| any | is_special(byte)) {
+        return text.push_str(part);
+    }
     for character in part.chars() {
         if matches!(character, '\\' | '=' | ',') {
             text.push('\\');

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use codec::detect::{self, Detector};
-use codec::{Dropped, Limits};
+use codec::{Decoder, Dropped, Limits};
 use serde::Serialize;
 
 use super::findings::{Problem, Problems};
 use super::rows::{RowCounts, RowReport};
 use super::sample::Sample;
 use crate::commands::time_text;
-use crate::config::Config;
+use crate::config::{Config, SourceConfig};
 
 const EXAMPLES_MAX: usize = 3;
 /// Of a key that is shown.
@@ -43,7 +43,7 @@ pub(super) struct Report {
     /// How much older than its record the newest row in it is.
     skew_ms: Option<Quantiles>,
     problems: Vec<Problem>,
-    /// The stanza that reads the topic, if its format was found.
+    /// The stanza that reads the topic, if its format was found and needs no mapping.
     configuration: Option<String>,
 }
 
@@ -97,14 +97,30 @@ impl Report {
     ) -> Self {
         let mut problems = Problems::default();
         let mut found = formats(topic, sample, detector);
-        let detected = (!found.is_empty()).then(|| found.remove(0));
+        let mut detected = (!found.is_empty()).then(|| found.remove(0));
         let mut decoded = Decoded::default();
-        if let Some(detected) = &detected {
-            decoded = decode(topic, sample, detected, limits, config, &mut problems);
-            let configured = config.sources.iter().find(|source| source.topic == topic);
-            if let Some(source) = configured.filter(|source| {
-                (source.signal.as_str(), source.encoding.as_str()) != (detected.signal, detected.encoding)
-            }) {
+        let configured = config.sources.iter().find(|source| source.topic == topic);
+        // What a mapping is needed for looks like nothing that is known.
+        let mapped = configured.filter(|source| source.mapping.is_some() && !sample.records.is_empty());
+        if let Some((spec, settings)) = mapped.and_then(|source| source.decoder(config).ok()) {
+            let (signal, encoding, records) = (spec.signal, spec.encoding, sample.records.len() as u64);
+            let why = "the configuration says so, with a mapping".to_owned();
+            decoded = decode(topic, sample, (spec.build)(&settings), config, &mut problems);
+            (detected, found) = (Some(Detected { signal, encoding, why, records }), Vec::new());
+        } else if let Some(detected) = &detected {
+            let is_as_detected = |source: &&SourceConfig| {
+                (source.signal.as_str(), source.encoding.as_str()) == (detected.signal, detected.encoding)
+            };
+            let as_configured =
+                configured.filter(is_as_detected).and_then(|source| source.decoder(config).ok());
+            let decoder = match as_configured {
+                Some((spec, settings)) => Some((spec.build)(&settings)),
+                None => codec::decoder(detected.signal, detected.encoding, limits),
+            };
+            if let Some(decoder) = decoder {
+                decoded = decode(topic, sample, decoder, config, &mut problems);
+            }
+            if let Some(source) = configured.filter(|source| !is_as_detected(source)) {
                 let (signal, encoding) = (source.signal.as_str(), &source.encoding);
                 problems.add(
                     format!("the configuration reads this topic as {signal}, {encoding}; correct it"),
@@ -135,7 +151,7 @@ impl Report {
         }
         let untimed = sample.records.iter().filter(|record| record.timestamp_ms.is_none()).count();
         problems.add("records have no timestamp, so nobody can tell how late they are", untimed as u64, None);
-        let configuration = detected.as_ref().map(|detected| {
+        let configuration = detected.as_ref().filter(|_| mapped.is_none()).map(|detected| {
             format!(
                 "sources:\n  - {{ topic: {}, signal: {}, encoding: {} }}\n",
                 yaml(topic),
@@ -196,15 +212,11 @@ struct Decoded {
 fn decode(
     topic: &str,
     sample: &Sample,
-    detected: &Detected,
-    limits: Limits,
+    mut decoder: Box<dyn Decoder>,
     config: &Config,
     problems: &mut Problems,
 ) -> Decoded {
     let mut decoded = Decoded::default();
-    let Some(mut decoder) = codec::decoder(detected.signal, detected.encoding, limits) else {
-        return decoded;
-    };
     let lateness_ms = config.analysis.allowed_lateness.ms() + config.analysis.step.ms();
     let mut reached_ms: BTreeMap<i32, i64> = BTreeMap::new();
     let mut out = Vec::new();
@@ -235,7 +247,8 @@ fn decode(
         }
     }
     problems.add(
-        "rows have no service, so they are all one to the engine; have the writer set service.name",
+        "rows have no service, so they are all one to the engine; have the writer set service.name, or say in entity of the \
+         source which attributes name it",
         decoded.rows.unknown_entity,
         None,
     );
@@ -249,6 +262,7 @@ fn left_out(before: Dropped, after: Dropped, place: Option<(i32, i64)>, problems
         ("rows are left out: they have no value", after.no_value - before.no_value),
         ("rows are left out: they have no time", after.no_time - before.no_time),
         ("rows are left out: a part is missing or makes no sense", after.malformed - before.malformed),
+        ("rows or records are left out: they are of other tenants", after.other_tenant - before.other_tenant),
     ] {
         problems.add(what, count, place);
     }

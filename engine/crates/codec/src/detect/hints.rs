@@ -75,6 +75,7 @@ const SHAPES: &[Shape] = &[
     shape("logs", "fluentbit_json", &[&["log"], &["kubernetes", "stream", "date", "@timestamp"]]),
     shape("logs", "ecs_json", &[&["@timestamp"], &["message", "event.original", "error.message"]]),
     shape("metrics", "json", &[&["name", "metric"], &["value"]]),
+    shape("logs", "json", &[&["timestamp", "ts"], &["message", "msg", "body"]]),
     shape("logs", "fluentbit_json", &[&["log", "message", "msg", "MESSAGE"]]),
 ];
 

@@ -28,15 +28,38 @@ impl<'a> Object<'a> {
         (value.get() != "null").then_some(*value)
     }
 
-    /// The member of that name, else the one that is reached through objects at the dots of the name.
+    /// The member of that name, else the one that is reached through objects, and by numbers into arrays, at the dots of the name.
     pub(crate) fn find(&self, name: &str) -> Option<&'a RawValue> {
         if let Some(value) = self.get(name) {
             return Some(value);
         }
-        name.match_indices('.').find_map(|(at, _)| {
-            let value = self.get(&name[..at])?;
-            Self::of(value)?.find(&name[at + 1..])
-        })
+        name.match_indices('.').find_map(|(at, _)| within(self.get(&name[..at])?, &name[at + 1..]))
+    }
+
+    /// With the members of another one before its own.
+    pub(crate) fn after(&self, other: &Self) -> Self {
+        Self(other.0.iter().chain(&self.0).map(|(Key(key), value)| (Key(key.clone()), *value)).collect())
+    }
+
+    /// Without the member that a path begins with.
+    pub(crate) fn without(&self, path: &str) -> Self {
+        let is_other =
+            |key: &str| path != key && !path.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        let others = self.0.iter().filter(|(Key(key), _)| is_other(key));
+        Self(others.map(|(Key(key), value)| (Key(key.clone()), *value)).collect())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the member of that name, or the one that its dots lead to, is there and null.
+    pub(crate) fn is_null(&self, name: &str) -> bool {
+        if let Some((_, value)) = self.0.iter().rfind(|(key, _)| key.0 == name) {
+            return value.get() == "null";
+        }
+        let last = name.rsplit_once('.').and_then(|(path, last)| Some((Self::of(self.find(path)?)?, last)));
+        last.is_some_and(|(object, last)| object.is_null(last))
     }
 
     /// The first of the names that is found.
@@ -94,6 +117,23 @@ impl<'de> Visitor<'de> for ObjectVisitor {
         }
         Ok(Object(members))
     }
+}
+
+/// What a path leads to within a value.
+fn within<'a>(value: &'a RawValue, path: &str) -> Option<&'a RawValue> {
+    if let Some(object) = Object::of(value) {
+        return object.find(path);
+    }
+    let (index, rest) = path.split_once('.').map_or((path, None), |(index, rest)| (index, Some(rest)));
+    let index: usize = if value.get().starts_with('[') { index.parse().ok()? } else { return None };
+    let items: Vec<&'a RawValue> = serde_json::from_str(value.get()).ok()?;
+    let item = items.get(index).copied().filter(|item| item.get() != "null")?;
+    rest.map_or(Some(item), |rest| within(item, rest))
+}
+
+/// Neither an object nor an array.
+pub(crate) fn is_scalar(value: &RawValue) -> bool {
+    !value.get().starts_with(['{', '['])
 }
 
 /// What a value says as text: a string without its quotes, anything else as it is written. None for null, and for a
@@ -157,14 +197,21 @@ fn array<'a>(
 ) -> Result<usize, Rejected> {
     let mut stream = serde_json::Deserializer::from_slice(text).into_iter::<&'a RawValue>();
     let Some(array) = stream.next() else { return Ok(text.len()) };
-    let array = array.map_err(json)?;
+    each_item(array.map_err(json)?, each)?;
+    Ok(stream.byte_offset())
+}
+
+/// Calls `each` with every object of an array.
+pub(crate) fn each_item<'a>(
+    array: &'a RawValue,
+    each: &mut impl FnMut(&Object<'a>) -> Result<(), Rejected>,
+) -> Result<(), Rejected> {
     let mut rejected = None;
     let items = Items { each, rejected: &mut rejected };
     let read = items.deserialize(&mut serde_json::Deserializer::from_str(array.get()));
     match (rejected, read) {
         (Some(rejected), _) => Err(rejected),
-        (None, Err(error)) => Err(json(error)),
-        (None, Ok(())) => Ok(stream.byte_offset()),
+        (None, read) => read.map_err(json),
     }
 }
 

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use model::labels::{self, SERVICE};
+
+use crate::entity::{EntityRules, TenantRule};
 use crate::wire::{Field, Fields, Kind, Message, Shape, WireError};
 use crate::{Rejected, naming};
 
@@ -49,31 +52,69 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// `service.name`, with `service.namespace/` before it if there is one; of a `Resource`.
-pub(super) fn service(
+/// The attributes of a `Resource`.
+pub(super) struct Resource<'a> {
     message: &'static str,
-    resource: &Message<'_>,
     depth_max: usize,
-) -> Result<String, Rejected> {
-    let reject = |error: WireError| error.reject(message);
-    let (mut namespace, mut name) = (Message::default(), Message::default());
-    for field in resource.fields() {
-        let field = field.map_err(reject)?;
-        if field.number != 1 {
-            continue;
+    attributes: Vec<Attribute<'a>>,
+}
+
+impl<'a> Resource<'a> {
+    /// `message` is what a reason names.
+    pub(super) fn of(
+        message: &'static str,
+        resource: &Message<'a>,
+        depth_max: usize,
+    ) -> Result<Self, Rejected> {
+        let reject = |error: WireError| error.reject(message);
+        let mut attributes = Vec::new();
+        for field in resource.fields() {
+            let field = field.map_err(reject)?;
+            if field.number != 1 {
+                continue;
+            }
+            let bytes = field.bytes().map_err(reject)?;
+            // Below the request, the telemetry of a resource, the resource and the attribute.
+            crate::wire::validate(bytes, &KEY_VALUE, crate::wire::LEVELS_MAX - 3).map_err(reject)?;
+            attributes.push(Attribute::of(bytes).map_err(reject)?);
         }
-        let bytes = field.bytes().map_err(reject)?;
-        // Below the request, the telemetry of a resource, the resource and the attribute.
-        crate::wire::validate(bytes, &KEY_VALUE, crate::wire::LEVELS_MAX - 3).map_err(reject)?;
-        let Attribute { key, value } = Attribute::of(bytes).map_err(reject)?;
-        match key {
-            "service.namespace" => namespace = value,
-            "service.name" => name = value,
-            _ => {}
-        }
+        Ok(Self { message, depth_max, attributes })
     }
-    let (namespace, name) = (text(message, &namespace, depth_max)?, text(message, &name, depth_max)?);
-    Ok(naming::qualified(namespace, name).into_owned())
+
+    /// Of two with one name the last one counts.
+    fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, Rejected> {
+        let attribute = self.attributes.iter().rfind(|attribute| attribute.key == name);
+        attribute.map(|attribute| text(self.message, &attribute.value, self.depth_max)).transpose()
+    }
+
+    /// None also if it is one that nests too deep.
+    fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.text(name).ok().flatten()
+    }
+
+    pub(super) fn is_of(&self, tenant: Option<&TenantRule>) -> bool {
+        tenant.is_none_or(|tenant| tenant.takes_resource(|name| self.get(name)))
+    }
+
+    /// `service.name`, with `service.namespace/` before it if there is one; of what has no name, what the rules say.
+    pub(super) fn service(&self, entity: &EntityRules) -> Result<Cow<'a, str>, Rejected> {
+        let namespace = self.text("service.namespace")?.unwrap_or_default();
+        let name = self.text("service.name")?.unwrap_or_default();
+        if entity.is_plain(&name) {
+            return Ok(naming::qualified(namespace, name));
+        }
+        Ok(entity.service_of_resource(|name| self.get(name)))
+    }
+
+    /// The canonical text of the labels that the resource gives its metrics.
+    pub(super) fn labels(&self, entity: &EntityRules) -> Result<String, Rejected> {
+        let service = self.service(entity)?;
+        let mut pairs = entity.labels_of_resource(|name| self.get(name));
+        pairs.push((SERVICE, service.into_owned()));
+        let mut text = String::new();
+        labels::append_canonical(&mut pairs, &mut text);
+        Ok(text)
+    }
 }
 
 /// What an `AnyValue` holds.

@@ -4,28 +4,31 @@ use std::borrow::Cow;
 
 use model::{LogBatchBuilder, LogRow, SourceRecord, Telemetry};
 
+use super::attributes::Resource;
 use super::{OfResource, Stop, attributes, span_id, time_ms, trace_id};
 use crate::decoder::{Batch as _, Budget};
+use crate::settings::DecoderSettings;
 use crate::severity;
 use crate::wire::{Fields, LEVELS_MAX, Message, WireError, validate};
-use crate::{Decoder, Dropped, Limits, Rejected};
+use crate::{Decoder, Dropped, Rejected};
 
 const MESSAGE: &str = "OTLP logs request";
 
 /// The time of a log record is its own, else the one at which it was observed. A body that is no string becomes JSON;
 /// one that is missing, the name of the event.
 pub struct LogsDecoder {
-    limits: Limits,
+    settings: DecoderSettings,
     dropped: Dropped,
 }
 
 impl LogsDecoder {
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, dropped: Dropped::default() }
+    pub fn new(settings: &DecoderSettings) -> Self {
+        Self { settings: settings.clone(), dropped: Dropped::default() }
     }
 
     fn read(&self, payload: &[u8], logs: &mut LogBatchBuilder) -> Result<Dropped, Stop> {
-        let mut budget = Budget::new(self.limits);
+        let limits = self.settings.limits;
+        let mut budget = Budget::new(limits);
         let mut dropped = self.dropped;
         for field in Fields::of(payload) {
             let field = field?;
@@ -33,10 +36,19 @@ impl LogsDecoder {
                 continue;
             }
             let resource_logs = OfResource::of(field.bytes()?)?;
-            let service = attributes::service(MESSAGE, &resource_logs.resource, self.limits.depth_max)?;
+            let resource = Resource::of(MESSAGE, &resource_logs.resource, limits.depth_max)?;
+            if !resource.is_of(self.settings.tenant.as_deref()) {
+                resource_logs.each(|item| {
+                    let _ = LogRecord::of(item)?;
+                    dropped.other_tenant += 1;
+                    Ok(budget.take(1, 0)?)
+                })?;
+                continue;
+            }
+            let service = resource.service(&self.settings.entity)?;
             resource_logs.each(|log| {
                 let log = LogRecord::of(log)?;
-                let body = log.body(self.limits.depth_max)?;
+                let body = log.body(limits.depth_max)?;
                 budget.take(1, body.len())?;
                 let Some(time_ms) = time_ms(log.time_ns).or(time_ms(log.observed_time_ns)) else {
                     dropped.no_time += 1;
@@ -59,7 +71,7 @@ impl LogsDecoder {
 
 impl Decoder for LogsDecoder {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
-        self.limits.check_payload(record.payload)?;
+        self.settings.limits.check_payload(record.payload)?;
         let mut logs = LogBatchBuilder::default();
         self.dropped = self.read(record.payload, &mut logs).map_err(|stop| stop.reject(MESSAGE))?;
         out.extend(logs.into_telemetry());

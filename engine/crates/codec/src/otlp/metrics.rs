@@ -5,14 +5,16 @@ mod points;
 use std::borrow::Cow;
 
 use model::labels::{self, NAME, SERVICE};
-use model::{HistogramBatchBuilder, HistogramRow, MetricKind, SourceRecord, Telemetry};
+use model::{HistogramBatchBuilder, HistogramRow, Labels, MetricKind, SourceRecord, Telemetry};
 
 use self::points::{Buckets, Count, ExponentialPoint, HistogramPoint, NumberPoint, Point, SummaryPoint};
+use super::attributes::Resource;
 use super::{OfResource, Stop, attributes, time_ms};
 use crate::decoder::{Batch as _, Budget};
 use crate::exponential::explicit_buckets;
 use crate::naming;
 use crate::series::{SHARED_TEXTS, Sample, SampleColumns, SeriesCache, TextIndex};
+use crate::settings::DecoderSettings;
 use crate::wire::{Fields, LEVELS_MAX, Message, WireError, validate};
 use crate::{Decoder, Dropped, Limits, Rejected};
 
@@ -21,8 +23,10 @@ const MESSAGE: &str = "OTLP metrics request";
 const LEVELS_ABOVE_METRIC: usize = 3;
 /// Flag of a point that says that there is none.
 const NO_RECORDED_VALUE: u64 = 1;
+/// In the place of the labels of a resource, which have a service.
+const OTHER_TENANT: &str = "";
 
-/// The labels of a series are the attributes of its points, the service of the resource, and the metric's name.
+/// The labels of a series are the attributes of its points, the service and the instance of the resource, and the metric's name.
 ///
 /// | OTLP | rows |
 /// |---|---|
@@ -32,34 +36,36 @@ const NO_RECORDED_VALUE: u64 = 1;
 /// | histogram, exponential histogram | histogram with explicit bounds |
 /// | summary | gauge for each `quantile`, counters `_count` and `_sum` |
 pub struct MetricsDecoder {
-    limits: Limits,
+    settings: DecoderSettings,
     dropped: Dropped,
     series: SeriesCache,
 }
 
 impl MetricsDecoder {
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, dropped: Dropped::default(), series: SeriesCache::default() }
+    pub fn new(settings: &DecoderSettings) -> Self {
+        Self { settings: settings.clone(), dropped: Dropped::default(), series: SeriesCache::default() }
     }
 }
 
 impl Decoder for MetricsDecoder {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
-        self.limits.check_payload(record.payload)?;
+        let limits = self.settings.limits;
+        limits.check_payload(record.payload)?;
         self.series.start_record();
         let mut reading = Reading {
-            limits: self.limits,
-            budget: Budget::new(self.limits),
+            limits,
+            settings: &self.settings,
+            budget: Budget::new(limits),
             dropped: self.dropped,
+            samples: SampleColumns::new(&self.series),
             series: &mut self.series,
-            samples: SampleColumns::default(),
             histograms: HistogramBatchBuilder::default(),
             buckets: Buckets::default(),
             raw: Vec::new(),
         };
         reading.request(record.payload).map_err(|stop| stop.reject(MESSAGE))?;
         self.dropped = reading.dropped;
-        out.extend(reading.samples.into_telemetry());
+        out.extend(reading.samples.into_telemetry(reading.series));
         out.extend(reading.histograms.into_telemetry());
         Ok(())
     }
@@ -72,6 +78,7 @@ impl Decoder for MetricsDecoder {
 /// One record under way.
 struct Reading<'c> {
     limits: Limits,
+    settings: &'c DecoderSettings,
     budget: Budget,
     dropped: Dropped,
     series: &'c mut SeriesCache,
@@ -86,12 +93,54 @@ struct Reading<'c> {
 /// The series that differ only in the attributes of their points.
 #[derive(Clone, Copy)]
 struct Group<'a> {
-    service: TextIndex,
-    name: &'a str,
+    /// The labels of the resource.
+    resource: TextIndex,
+    name: Name<'a>,
     quantile: Option<f64>,
     /// In the cache of series.
     number: u32,
 }
+
+/// The name of a metric, which is read only where a series is not known.
+#[derive(Clone, Copy)]
+enum Name<'a> {
+    /// In the message of the metric, whose fields were read before.
+    Of(&'a [u8]),
+    Text(&'a str),
+}
+
+impl<'a> Name<'a> {
+    fn text(self) -> &'a str {
+        match self {
+            Self::Of(metric) => {
+                let names = Fields::of(metric).filter_map(Result::ok).filter(|field| field.number == 1);
+                names.last().and_then(|name| name.text().ok()).unwrap_or_default()
+            }
+            Self::Text(text) => text,
+        }
+    }
+}
+
+/// A metric of a resource, and how its group is found.
+#[derive(Clone, Copy)]
+struct MetricOf<'a> {
+    resource: TextIndex,
+    metric: &'a [u8],
+    by: By<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum By<'a> {
+    /// It is the one that was looked for after the one before, the last time.
+    Expected,
+    /// By what is before the points, its name among it.
+    Head(&'a [u8]),
+    Name,
+}
+
+/// How the bytes of groups begin that are named in these ways.
+const HEAD: &[u8] = b"head ";
+const NAMED: &[u8] = b"name ";
 
 impl Reading<'_> {
     fn request(&mut self, payload: &[u8]) -> Result<(), Stop> {
@@ -99,38 +148,61 @@ impl Reading<'_> {
             let field = field?;
             if field.number == 1 {
                 let resource_metrics = OfResource::of(field.bytes()?)?;
-                let service = self.service(&resource_metrics.resource)?;
-                resource_metrics.each(|metric| self.metric(service, metric))?;
+                let resource = self.resource(&resource_metrics.resource)?;
+                resource_metrics.each(|metric| self.metric(resource, metric))?;
             }
         }
         Ok(())
     }
 
-    /// The service of a resource, remembered by its bytes.
-    fn service(&mut self, resource: &Message<'_>) -> Result<TextIndex, Stop> {
-        let read = || attributes::service(MESSAGE, resource, self.limits.depth_max);
-        // Of one in parts, which are not read as one, the service itself is what is remembered.
+    /// The labels of a resource, remembered by its bytes. None if it is another tenant's.
+    fn resource(&mut self, resource: &Message<'_>) -> Result<Option<TextIndex>, Stop> {
+        let settings = self.settings;
+        let read = || -> Result<String, Rejected> {
+            let resource = Resource::of(MESSAGE, resource, settings.limits.depth_max)?;
+            if !resource.is_of(settings.tenant.as_deref()) {
+                return Ok(OTHER_TENANT.to_owned());
+            }
+            resource.labels(&settings.entity)
+        };
+        // Of one in parts, which are not read as one, the labels themselves are what is remembered.
         let named = match resource.whole() {
             Some(raw) => Cow::Borrowed(raw),
             None => Cow::Owned([&[0], read()?.as_bytes()].concat()),
         };
-        match self.series.find(SHARED_TEXTS, &named) {
-            Ok(service) => Ok(service),
-            Err(unknown) => Ok(self.series.insert(unknown, &read()?, MetricKind::Gauge)),
-        }
+        let labels = match self.series.find(SHARED_TEXTS, &named) {
+            Ok(labels) => labels,
+            Err(unknown) => self.series.insert(unknown, &read()?, MetricKind::Gauge),
+        };
+        Ok(Some(labels).filter(|labels| self.series.text(*labels) != OTHER_TENANT))
     }
 
-    fn metric(&mut self, service: TextIndex, metric: &[u8]) -> Result<(), Stop> {
-        let mut name = "";
+    fn metric(&mut self, resource: Option<TextIndex>, metric: &[u8]) -> Result<(), Stop> {
+        if let Some(resource) = resource
+            && let Some((kind, data)) = self.expected_data(resource, metric)
+        {
+            return self.data(
+                Some(MetricOf { resource, metric, by: By::Expected }),
+                kind,
+                &Message::of(data),
+            );
+        }
+        let mut fields = Fields::of(metric);
+        // What is before the points, if they are the last field.
+        let mut head = None;
         let mut data: Option<(points::Kind, Message<'_>)> = None;
-        for field in Fields::of(metric) {
+        let mut before = 0;
+        while let Some(field) = fields.next() {
             let field = field?;
+            let (start, end) = (before, metric.len() - fields.remaining());
+            before = end;
             if field.number == 1 {
-                name = field.text()?;
+                field.text()?;
                 continue;
             }
             let Some(kind) = points::Kind::of_field(field.number) else { continue };
             let part = field.bytes()?;
+            head = Some(&metric[..start]).filter(|_| data.is_none() && end == metric.len());
             match &mut data {
                 Some((known, message)) if *known == kind => message.merge(part),
                 Some(other) => {
@@ -143,65 +215,107 @@ impl Reading<'_> {
                 None => data = Some((kind, Message::of(part))),
             }
         }
-        match data {
-            Some((kind, data)) => self.data(service, name, kind, &data),
-            None => Ok(()),
-        }
+        let Some((kind, data)) = data else { return Ok(()) };
+        let by = head.map_or(By::Name, By::Head);
+        self.data(resource.map(|resource| MetricOf { resource, metric, by }), kind, &data)
     }
 
+    /// The points of a metric that is the one after those before, the last time, and has just its points behind what they were behind.
+    #[inline]
+    fn expected_data<'a>(&self, resource: TextIndex, metric: &'a [u8]) -> Option<(points::Kind, &'a [u8])> {
+        let expected = self.series.expected_group().strip_prefix(HEAD)?;
+        let head = expected.strip_prefix(&resource.number().to_le_bytes())?;
+        let mut fields = Fields::of(metric.strip_prefix(head)?);
+        let field = fields.next()?.ok()?;
+        let kind = points::Kind::of_field(field.number)?;
+        (fields.remaining() == 0).then_some((kind, field.bytes().ok()?))
+    }
+
+    /// `metric` is none if it is another tenant's.
     fn data(
         &mut self,
-        service: TextIndex,
-        name: &str,
+        metric: Option<MetricOf<'_>>,
         kind: points::Kind,
         data: &Message<'_>,
     ) -> Result<(), Stop> {
-        let (temporality, is_monotonic) = kind.totals(data)?;
-        let is_delta = match (kind, temporality) {
+        let totals = kind.totals(data)?;
+        if !totals.has_points {
+            return Ok(());
+        }
+        let group = metric.map(|metric| self.group(metric));
+        let is_delta = match (kind, totals.temporality) {
             (points::Kind::Gauge | points::Kind::Summary, _) | (_, points::CUMULATIVE) => Some(false),
             (_, points::DELTA) => Some(true),
             _ => None,
         };
-        let mut group = None;
+        if let Some(point) = totals.only_point {
+            return self.point(group, kind, is_delta, totals.is_monotonic, point);
+        }
         for field in data.fields() {
             let field = field?;
-            if field.number != 1 {
-                continue;
-            }
-            let point = field.bytes()?;
-            let Some(is_delta) = is_delta else {
-                validate(point, kind.point_shape(), LEVELS_MAX - LEVELS_ABOVE_METRIC - 2)?;
-                self.malformed()?;
-                continue;
-            };
-            let group = match group {
-                Some(group) => group,
-                None => *group.insert(self.group(service, name, None)),
-            };
-            match kind {
-                points::Kind::Gauge => self.number(group, MetricKind::Gauge, point)?,
-                points::Kind::Sum if is_delta => self.number(group, MetricKind::Delta, point)?,
-                points::Kind::Sum if is_monotonic => self.number(group, MetricKind::Counter, point)?,
-                points::Kind::Sum => self.number(group, MetricKind::Gauge, point)?,
-                points::Kind::Histogram => self.histogram(group, is_delta, point)?,
-                points::Kind::ExponentialHistogram => self.exponential(group, is_delta, point)?,
-                points::Kind::Summary => self.summary(group, point)?,
+            if field.number == 1 {
+                self.point(group, kind, is_delta, totals.is_monotonic, field.bytes()?)?;
             }
         }
         Ok(())
     }
 
-    fn group<'a>(&mut self, service: TextIndex, name: &'a str, quantile: Option<f64>) -> Group<'a> {
+    #[inline]
+    fn point(
+        &mut self,
+        group: Option<Group<'_>>,
+        kind: points::Kind,
+        is_delta: Option<bool>,
+        is_monotonic: bool,
+        point: &[u8],
+    ) -> Result<(), Stop> {
+        let (Some(group), Some(is_delta)) = (group, is_delta) else {
+            validate(point, kind.point_shape(), LEVELS_MAX - LEVELS_ABOVE_METRIC - 2)?;
+            let is_ours = group.is_some();
+            let why = if is_ours { &mut self.dropped.malformed } else { &mut self.dropped.other_tenant };
+            *why += 1;
+            return Ok(self.budget.take(1, 0)?);
+        };
+        match kind {
+            points::Kind::Gauge => self.number(group, MetricKind::Gauge, point),
+            points::Kind::Sum if is_delta => self.number(group, MetricKind::Delta, point),
+            points::Kind::Sum if is_monotonic => self.number(group, MetricKind::Counter, point),
+            points::Kind::Sum => self.number(group, MetricKind::Gauge, point),
+            points::Kind::Histogram => self.histogram(group, is_delta, point),
+            points::Kind::ExponentialHistogram => self.exponential(group, is_delta, point),
+            points::Kind::Summary => self.summary(group, point),
+        }
+    }
+
+    fn group<'a>(&mut self, metric: MetricOf<'a>) -> Group<'a> {
+        let MetricOf { resource, metric, by } = metric;
+        let name = Name::Of(metric);
+        match by {
+            By::Expected => {
+                Group { resource, name, quantile: None, number: self.series.find_expected_group() }
+            }
+            By::Head(head) => {
+                self.raw.clear();
+                self.raw.extend(HEAD);
+                self.raw.extend(resource.number().to_le_bytes());
+                self.raw.extend(head);
+                Group { resource, name, quantile: None, number: self.series.group(&self.raw) }
+            }
+            By::Name => self.named_group(resource, name, None),
+        }
+    }
+
+    fn named_group<'a>(&mut self, resource: TextIndex, name: Name<'a>, quantile: Option<f64>) -> Group<'a> {
         self.raw.clear();
-        self.raw.extend(b"metric ");
-        self.raw.extend(service.number().to_le_bytes());
-        self.raw.extend(name.as_bytes());
+        self.raw.extend(NAMED);
+        self.raw.extend(resource.number().to_le_bytes());
+        self.raw.extend(name.text().as_bytes());
         if let Some(quantile) = quantile {
             // After a byte that no text holds, so that no name can end like a quantile.
             self.raw.push(0xff);
             self.raw.extend(quantile.to_bits().to_le_bytes());
         }
-        Group { service, name, quantile, number: self.series.group(&self.raw) }
+        Group { resource, name, quantile, number: self.series.group(&self.raw) }
     }
 
     fn number(&mut self, group: Group<'_>, kind: MetricKind, point: &[u8]) -> Result<(), Stop> {
@@ -257,7 +371,7 @@ impl Reading<'_> {
                 self.non_finite(&point)?;
                 continue;
             }
-            let group = self.group(group.service, group.name, Some(quantile));
+            let group = self.named_group(group.resource, group.name, Some(quantile));
             self.sample(group, &point, MetricKind::Gauge, time_ms, value)?;
         }
         for (suffix, value) in [("_count", count as f64), ("_sum", sum)] {
@@ -265,8 +379,8 @@ impl Reading<'_> {
                 self.non_finite(&point)?;
                 continue;
             }
-            let name = format!("{}{suffix}", group.name);
-            let group = self.group(group.service, &name, None);
+            let name = format!("{}{suffix}", group.name.text());
+            let group = self.named_group(group.resource, Name::Text(&name), None);
             self.sample(group, &point, MetricKind::Counter, time_ms, value)?;
         }
         Ok(())
@@ -337,9 +451,9 @@ impl Reading<'_> {
             match self.series.find(group.number, &point.attributes) {
                 Ok(labels) => labels,
                 Err(unknown) => {
-                    let service = self.series.text(group.service);
-                    let text = canonical(service, group, point, self.limits.depth_max)?;
-                    self.series.insert(unknown, &text, naming::metric_kind(group.name))
+                    let resource = self.series.text(group.resource);
+                    let text = canonical(resource, group, point, self.limits.depth_max)?;
+                    self.series.insert(unknown, &text, naming::metric_kind(group.name.text()))
                 }
             }
         };
@@ -368,9 +482,11 @@ fn check_attribute(attribute: &[u8]) -> Result<(), WireError> {
     validate(attribute, &attributes::KEY_VALUE, LEVELS_MAX - LEVELS_ABOVE_METRIC - 3)
 }
 
-/// The canonical text of the labels.
-fn canonical(service: &str, group: Group<'_>, point: &Point<'_>, depth_max: usize) -> Result<String, Stop> {
-    let mut pairs: Vec<(&str, Cow<'_, str>)> = Vec::new();
+/// The canonical text of the labels. Those of the point count before those of the `resource`.
+fn canonical(resource: &str, group: Group<'_>, point: &Point<'_>, depth_max: usize) -> Result<String, Stop> {
+    let resource = Labels::parse(resource);
+    let mut pairs: Vec<(&str, Cow<'_, str>)> =
+        resource.iter().map(|(key, value)| (key, Cow::Borrowed(value))).collect();
     point.each_attribute(|bytes| {
         check_attribute(bytes)?;
         let attribute = attributes::Attribute::of(bytes)?;
@@ -381,8 +497,8 @@ fn canonical(service: &str, group: Group<'_>, point: &Point<'_>, depth_max: usiz
         pairs.push(("quantile", Cow::Owned(quantile.to_string())));
     }
     // Last, so that no attribute takes their place.
-    pairs.push((SERVICE, Cow::Borrowed(service)));
-    pairs.push((NAME, Cow::Borrowed(group.name)));
+    pairs.push((SERVICE, Cow::Borrowed(resource.service())));
+    pairs.push((NAME, Cow::Borrowed(group.name.text())));
     let mut text = String::new();
     labels::append_canonical(&mut pairs, &mut text);
     Ok(text)

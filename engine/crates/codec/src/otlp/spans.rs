@@ -2,10 +2,12 @@
 
 use model::{SourceRecord, SpanBatchBuilder, SpanRow, Telemetry};
 
-use super::{OfResource, Stop, attributes, span_id, trace_id};
+use super::attributes::Resource;
+use super::{OfResource, Stop, span_id, trace_id};
 use crate::decoder::{Batch as _, Budget};
+use crate::settings::DecoderSettings;
 use crate::wire::{Fields, Message, WireError};
-use crate::{Decoder, Dropped, Limits, Rejected};
+use crate::{Decoder, Dropped, Rejected};
 
 const MESSAGE: &str = "OTLP trace request";
 const STATUS_CODE_ERROR: i32 = 2;
@@ -13,17 +15,18 @@ const SPAN_KINDS: std::ops::RangeInclusive<i32> = 0..=5;
 
 /// A span without trace id, span id or start is left out. One that ends before it starts lasts 0.
 pub struct SpansDecoder {
-    limits: Limits,
+    settings: DecoderSettings,
     dropped: Dropped,
 }
 
 impl SpansDecoder {
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, dropped: Dropped::default() }
+    pub fn new(settings: &DecoderSettings) -> Self {
+        Self { settings: settings.clone(), dropped: Dropped::default() }
     }
 
     fn read(&self, payload: &[u8], spans: &mut SpanBatchBuilder) -> Result<Dropped, Stop> {
-        let mut budget = Budget::new(self.limits);
+        let limits = self.settings.limits;
+        let mut budget = Budget::new(limits);
         let mut dropped = self.dropped;
         for field in Fields::of(payload) {
             let field = field?;
@@ -31,7 +34,16 @@ impl SpansDecoder {
                 continue;
             }
             let resource_spans = OfResource::of(field.bytes()?)?;
-            let service = attributes::service(MESSAGE, &resource_spans.resource, self.limits.depth_max)?;
+            let resource = Resource::of(MESSAGE, &resource_spans.resource, limits.depth_max)?;
+            if !resource.is_of(self.settings.tenant.as_deref()) {
+                resource_spans.each(|item| {
+                    let _ = Span::of(item)?;
+                    dropped.other_tenant += 1;
+                    Ok(budget.take(1, 0)?)
+                })?;
+                continue;
+            }
+            let service = resource.service(&self.settings.entity)?;
             resource_spans.each(|span| {
                 let span = Span::of(span)?;
                 budget.take(1, 0)?;
@@ -53,7 +65,7 @@ impl SpansDecoder {
 
 impl Decoder for SpansDecoder {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
-        self.limits.check_payload(record.payload)?;
+        self.settings.limits.check_payload(record.payload)?;
         let mut spans = SpanBatchBuilder::default();
         self.dropped = self.read(record.payload, &mut spans).map_err(|stop| stop.reject(MESSAGE))?;
         out.extend(spans.into_telemetry());

@@ -6,9 +6,9 @@ use model::MetricKind;
 use model::labels::{self, NAME, SERVICE};
 
 use super::Stop;
-use crate::Rejected;
-use crate::naming;
+use crate::entity::EntityRules;
 use crate::wire::{Field, Fields, Message, WireError};
+use crate::{Rejected, naming};
 
 /// Metric types of 2.0.
 pub(super) const UNSPECIFIED: i32 = 0;
@@ -173,7 +173,11 @@ impl<'a> Symbols<'a> {
 }
 
 /// The canonical text of raw labels, and what the name says of the kind. None if they name no metric.
-pub(super) fn canonical(numbers: Numbers, raw: &[u8]) -> Result<Option<(String, MetricKind)>, Stop> {
+pub(super) fn canonical(
+    numbers: Numbers,
+    raw: &[u8],
+    entity: &EntityRules,
+) -> Result<Option<(String, MetricKind)>, Stop> {
     let mut pairs: Vec<(&str, Cow<'_, str>)> = Vec::new();
     if numbers.group == FIRST.group {
         for field in Fields::of(raw) {
@@ -202,7 +206,7 @@ pub(super) fn canonical(numbers: Numbers, raw: &[u8]) -> Result<Option<(String, 
     let get = |label: &str| pairs.iter().rfind(|pair| pair.0 == label).map(|pair| pair.1.clone());
     let Some(name) = get(NAME) else { return Ok(None) };
     let kind = naming::metric_kind(&name);
-    let service = naming::service(get);
+    let service = entity.service(get, || naming::service(get));
     pairs.push((SERVICE, service));
     let mut text = String::new();
     labels::append_canonical(&mut pairs, &mut text);

@@ -43,7 +43,7 @@ fn decode_afresh(
     spec: &DecoderSpec,
     record: SourceRecord<'_>,
 ) -> (Result<(), Rejected>, Vec<Telemetry>, Dropped) {
-    let mut decoder = (spec.build)(LIMITS);
+    let mut decoder = spec.decoder(LIMITS);
     let mut out = Vec::new();
     let result = decoder.decode(record, &mut out);
     (result, out, decoder.dropped())
@@ -60,6 +60,7 @@ fn sum(a: Dropped, b: Dropped) -> Dropped {
         no_value: a.no_value + b.no_value,
         no_time: a.no_time + b.no_time,
         malformed: a.malformed + b.malformed,
+        other_tenant: a.other_tenant + b.other_tenant,
     }
 }
 

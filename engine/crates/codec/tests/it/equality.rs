@@ -29,6 +29,7 @@ fn run(mut decoder: impl AsMut<dyn Decoder>, payload: &[u8]) -> Decoded {
         no_value: after.no_value - before.no_value,
         no_time: after.no_time - before.no_time,
         malformed: after.malformed - before.malformed,
+        other_tenant: after.other_tenant - before.other_tenant,
     };
     result.map(|()| (out, dropped))
 }

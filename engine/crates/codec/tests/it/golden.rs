@@ -81,7 +81,10 @@ fn numbers() {
         r"Delta __name__=d,host=h1,service.name=shop/cart,zone=a\,b start Some(5) at 9 = 3",
     ];
     assert_eq!(lines(&telemetry), expected);
-    assert_eq!(dropped, Dropped { non_finite: 2, no_value: 1, no_time: 1, malformed: 2 });
+    assert_eq!(
+        dropped,
+        Dropped { non_finite: 2, no_value: 1, no_time: 1, malformed: 2, ..Dropped::default() }
+    );
     assert_eq!(dropped.total(), 6);
 }
 

@@ -59,8 +59,18 @@ fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
 }
 
 fn resource() -> impl Strategy<Value = Option<Resource>> {
-    let key = prop_oneof![Just("service.name"), Just("service.namespace"), Just("host")];
-    let pair = (key, any_value()).prop_map(|(key, value)| attribute(key, value));
+    let key = prop_oneof![
+        Just("service.name"),
+        Just("service.namespace"),
+        Just("host"),
+        Just("host.name"),
+        Just("service.instance.id"),
+        Just("k8s.deployment.name"),
+        Just("k8s.namespace.name"),
+    ];
+    let unknown = AnyValue { value: Some(Value::StringValue("unknown_service:x".to_owned())) };
+    let value = prop_oneof![9 => any_value(), 1 => Just(unknown)];
+    let pair = (key, value).prop_map(|(key, value)| attribute(key, value));
     let resource = vec(pair, 0..4).prop_map(|attributes| Resource { attributes, ..Default::default() });
     option::of(resource)
 }

@@ -1,9 +1,8 @@
 //! Influx line protocol and JSON samples.
 
-use foreshock_codec::json::{JsonMapping, MetricsDecoder};
-use foreshock_codec::{Decoder, Dropped, Limits};
+use foreshock_codec::Dropped;
 
-use crate::{lines, reason, record, rows};
+use crate::{reason, rows};
 
 const INFLUX: (&str, &str) = ("metrics", "influx");
 const JSON: (&str, &str) = ("metrics", "json");
@@ -114,20 +113,4 @@ fn json_that_is_no_sample() {
     ] {
         assert_eq!(reason(JSON, payload), expected, "{payload}");
     }
-}
-
-#[test]
-fn json_has_a_mapping() {
-    let mapping: JsonMapping = serde_json::from_str(
-        r#"{"time": ["at"], "name": ["what.name"], "value": ["what.reading"], "labels": ["where"], "service": ["who"]}"#,
-    )
-    .unwrap();
-    assert_eq!(mapping.kind, JsonMapping::default().kind, "what is not given is as by default");
-    assert!(serde_json::from_str::<JsonMapping>(r#"{"valeu": []}"#).is_err());
-    let mut decoder = MetricsDecoder::with_mapping(Limits::default(), mapping);
-    let payload =
-        br#"{"at": 1760000000, "what": {"name": "t", "reading": 2}, "where": {"x": "y"}, "who": "cart"}"#;
-    let mut out = Vec::new();
-    decoder.decode(record(payload), &mut out).unwrap();
-    assert_eq!(lines(&out), ["Gauge __name__=t,service.name=cart,x=y start None at 1760000000000 = 2"]);
 }

@@ -152,7 +152,7 @@ fn first_version() {
         "Counter __name__=requests_total,instance=h:1,job=shop/cart,service.name=shop/cart start None at 6 = 2",
         "Gauge __name__=up,service.name=web,service_name=web start None at 5 = 1",
     ];
-    let dropped = Dropped { no_value: 1, non_finite: 1, no_time: 1, malformed: 1 };
+    let dropped = Dropped { no_value: 1, non_finite: 1, no_time: 1, malformed: 1, ..Dropped::default() };
     for payload in [snappy(&request()), request().encode_to_vec()] {
         assert_eq!(rows(REMOTE_WRITE, payload), (expected.map(str::to_owned).to_vec(), dropped));
     }

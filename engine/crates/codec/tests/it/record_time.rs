@@ -25,6 +25,7 @@ fn rows_without_a_time_have_that_of_their_record() {
         ("metrics", "json", r#"{"name": "cpu", "value": 1}"#),
         ("logs", "plain", "ERROR cannot read"),
         ("logs", "plain", "<34>1 - host cart - - - cannot read"),
+        ("logs", "json", r#"{"message": "cannot read"}"#),
         ("logs", "ecs_json", r#"{"message": "cannot read"}"#),
         ("logs", "fluentbit_json", r#"{"log": "cannot read"}"#),
     ] {

@@ -18,6 +18,9 @@ pub fn texts(signal: &str, encoding: &str) -> Vec<Vec<u8>> {
         ("metrics", "json") => &[
             r#"{"timestamp":1760000000,"name":"q","value":3,"labels":{"service":"cart","z":"\u0061"}}[{"time":"2025-10-09T08:53:20Z","metric":"m","value":"1"}]"#,
         ],
+        ("logs", "json") => &[
+            r#"{"timestamp":1760000000,"level":"error","message":"disk \u0066ull","service":"cart","trace_id":"0f"}[{"msg":{"a":[1]}}]"#,
+        ],
         ("logs", "ecs_json") => &[
             r#"{"@timestamp":"2025-10-09T08:53:20.123Z","message":"failed","log":{"level":"ERROR"},"service.name":"cart","trace":{"id":"0f"}}"#,
         ],

@@ -102,22 +102,38 @@ impl Kind {
         }
     }
 
-    /// The aggregation temporality of all points and whether their sum is monotonic. They may come after the points.
-    pub(super) fn totals(self, data: &Message<'_>) -> Result<(i32, bool), WireError> {
-        let (mut temporality, mut is_monotonic) = (0, false);
-        if matches!(self, Self::Gauge | Self::Summary) {
-            return Ok((temporality, is_monotonic));
-        }
+    /// What holds for all points. It may come after them.
+    pub(super) fn totals<'a>(self, data: &Message<'a>) -> Result<Totals<'a>, WireError> {
+        let has_totals = !matches!(self, Self::Gauge | Self::Summary);
+        let mut totals = Totals::default();
         for field in data.fields() {
             let field = field?;
             match (field.number, self) {
-                (2, _) => temporality = field.varint()? as i32,
-                (3, Self::Sum) => is_monotonic = field.varint()? != 0,
+                (1, _) => {
+                    let point = field.bytes()?;
+                    totals.only_point = (!totals.has_points).then_some(point);
+                    if totals.has_points && !has_totals {
+                        break;
+                    }
+                    totals.has_points = true;
+                }
+                (2, _) if has_totals => totals.temporality = field.varint()? as i32,
+                (3, Self::Sum) => totals.is_monotonic = field.varint()? != 0,
                 _ => {}
             }
         }
-        Ok((temporality, is_monotonic))
+        Ok(totals)
     }
+}
+
+/// What holds for all points of a metric.
+#[derive(Default)]
+pub(super) struct Totals<'a> {
+    pub(super) temporality: i32,
+    pub(super) is_monotonic: bool,
+    pub(super) has_points: bool,
+    /// If there is just one.
+    pub(super) only_point: Option<&'a [u8]>,
 }
 
 /// What points of every kind have.

@@ -11,19 +11,58 @@ use foreshock_codec::Rejected;
 /// The service of telemetry that names none.
 pub const UNKNOWN_SERVICE: &str = "unknown_service";
 
-/// `service.name`, with `service.namespace/` before it if there is one.
+/// Of a resource, in the order of how sure it is.
+const SERVICE: &[&[&str]] = &[
+    &["k8s.namespace.name", "k8s.deployment.name"],
+    &["k8s.namespace.name", "k8s.statefulset.name"],
+    &["k8s.namespace.name", "k8s.daemonset.name"],
+    &["k8s.namespace.name", "k8s.cronjob.name"],
+    &["k8s.deployment.name"],
+    &["faas.name"],
+    &["container.name"],
+    &["k8s.node.name"],
+    &["host.name"],
+];
+const INSTANCE: &[&[&str]] = &[
+    &["k8s.pod.name", "k8s.container.name"],
+    &["k8s.pod.name"],
+    &["service.instance.id"],
+    &["container.name"],
+    &["host.name"],
+];
+
+fn attribute<'a>(
+    resource: Option<&'a Resource>,
+    key: &str,
+    depth_max: usize,
+) -> Result<Cow<'a, str>, Rejected> {
+    let found = resource.into_iter().flat_map(|resource| &resource.attributes).rfind(|pair| pair.key == key);
+    found.map_or(Ok(Cow::Borrowed("")), |pair| text(pair.value.as_ref(), depth_max))
+}
+
+fn first(resource: Option<&Resource>, rules: &[&[&str]], depth_max: usize) -> Option<String> {
+    let value = |key: &&str| attribute(resource, key, depth_max).ok().filter(|value| !value.is_empty());
+    let filled = |keys: &&[&str]| Some(keys.iter().map(value).collect::<Option<Vec<_>>>()?.join("/"));
+    rules.iter().find_map(filled)
+}
+
+/// `service.name`, with `service.namespace/` before it if there is one, else the workload.
 pub(super) fn service(resource: Option<&Resource>, depth_max: usize) -> Result<String, Rejected> {
-    let attribute = |key: &str| -> Result<Cow<'_, str>, Rejected> {
-        let found =
-            resource.into_iter().flat_map(|resource| &resource.attributes).rfind(|pair| pair.key == key);
-        found.map_or(Ok(Cow::Borrowed("")), |pair| text(pair.value.as_ref(), depth_max))
-    };
-    let (namespace, name) = (attribute("service.namespace")?, attribute("service.name")?);
+    let namespace = attribute(resource, "service.namespace", depth_max)?;
+    let name = attribute(resource, "service.name", depth_max)?;
     Ok(match (namespace.as_ref(), name.as_ref()) {
-        (_, "") => UNKNOWN_SERVICE.to_owned(),
-        ("", name) => name.to_owned(),
-        (namespace, name) => format!("{namespace}/{name}"),
+        ("", name) if !name.is_empty() && !name.starts_with(UNKNOWN_SERVICE) => name.to_owned(),
+        (namespace, name) if !name.is_empty() && !name.starts_with(UNKNOWN_SERVICE) => {
+            format!("{namespace}/{name}")
+        }
+        (_, name) => first(resource, SERVICE, depth_max)
+            .unwrap_or_else(|| if name.is_empty() { UNKNOWN_SERVICE } else { name }.to_owned()),
     })
+}
+
+/// What tells the instances of a service apart.
+pub(super) fn instance(resource: Option<&Resource>, depth_max: usize) -> Option<String> {
+    first(resource, INSTANCE, depth_max)
 }
 
 /// Adds the attributes to the pairs of a series.

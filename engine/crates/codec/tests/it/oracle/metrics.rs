@@ -22,7 +22,7 @@ const EXPONENTIAL_BUCKETS_MAX: usize = 10_000;
 /// Scales that the data model allows.
 const SCALES: std::ops::RangeInclusive<i32> = -10..=20;
 
-/// The labels of a series are the attributes of its points, the service of the resource, and the metric's name.
+/// The labels of a series are the attributes of its points, the service and the instance of the resource, and the metric's name.
 ///
 /// | OTLP | rows |
 /// |---|---|
@@ -53,9 +53,12 @@ impl Decoder for MetricsDecoder {
             histograms: HistogramBatchBuilder::default(),
         };
         for resource_metrics in &request.resource_metrics {
-            let service = attributes::service(resource_metrics.resource.as_ref(), self.limits.depth_max)?;
+            let (resource, depth_max) = (resource_metrics.resource.as_ref(), self.limits.depth_max);
+            let service = attributes::service(resource, depth_max)?;
+            let instance = attributes::instance(resource, depth_max);
+            let owner = Owner { service: &service, instance: instance.as_deref() };
             for metric in resource_metrics.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
-                reading.metric(&service, metric)?;
+                reading.metric(owner, metric)?;
             }
         }
         self.dropped = reading.dropped;
@@ -83,10 +86,17 @@ struct Reading {
     histograms: HistogramBatchBuilder,
 }
 
+/// What the resource says of its series.
+#[derive(Clone, Copy)]
+struct Owner<'a> {
+    service: &'a str,
+    instance: Option<&'a str>,
+}
+
 /// Where a point belongs and when it was.
 #[derive(Clone, Copy)]
 struct Place<'a> {
-    service: &'a str,
+    owner: Owner<'a>,
     name: &'a str,
     attributes: &'a [KeyValue],
     time_ms: i64,
@@ -94,16 +104,16 @@ struct Place<'a> {
 }
 
 impl Reading {
-    fn metric(&mut self, service: &str, metric: &Metric) -> Result<(), Rejected> {
+    fn metric(&mut self, owner: Owner<'_>, metric: &Metric) -> Result<(), Rejected> {
         match &metric.data {
             None => Ok(()),
             Some(Data::Gauge(gauge)) => gauge
                 .data_points
                 .iter()
-                .try_for_each(|point| self.number(service, metric, MetricKind::Gauge, point)),
+                .try_for_each(|point| self.number(owner, metric, MetricKind::Gauge, point)),
             Some(Data::Sum(sum)) => match sum_kind(sum) {
                 Some(kind) => {
-                    sum.data_points.iter().try_for_each(|point| self.number(service, metric, kind, point))
+                    sum.data_points.iter().try_for_each(|point| self.number(owner, metric, kind, point))
                 }
                 None => self.malformed(sum.data_points.len()),
             },
@@ -111,7 +121,7 @@ impl Reading {
                 Some(delta) => histogram
                     .data_points
                     .iter()
-                    .try_for_each(|point| self.histogram(service, metric, delta, point)),
+                    .try_for_each(|point| self.histogram(owner, metric, delta, point)),
                 None => self.malformed(histogram.data_points.len()),
             },
             Some(Data::ExponentialHistogram(histogram)) => {
@@ -119,25 +129,25 @@ impl Reading {
                     Some(delta) => histogram
                         .data_points
                         .iter()
-                        .try_for_each(|point| self.exponential(service, metric, delta, point)),
+                        .try_for_each(|point| self.exponential(owner, metric, delta, point)),
                     None => self.malformed(histogram.data_points.len()),
                 }
             }
             Some(Data::Summary(summary)) => {
-                summary.data_points.iter().try_for_each(|point| self.summary(service, metric, point))
+                summary.data_points.iter().try_for_each(|point| self.summary(owner, metric, point))
             }
         }
     }
 
     fn number(
         &mut self,
-        service: &str,
+        owner: Owner<'_>,
         metric: &Metric,
         kind: MetricKind,
         point: &NumberDataPoint,
     ) -> Result<(), Rejected> {
         let times = (point.start_time_unix_nano, point.time_unix_nano);
-        let Some(place) = self.place(service, &metric.name, &point.attributes, times, point.flags)? else {
+        let Some(place) = self.place(owner, &metric.name, &point.attributes, times, point.flags)? else {
             return Ok(());
         };
         match point.value {
@@ -149,13 +159,13 @@ impl Reading {
 
     fn histogram(
         &mut self,
-        service: &str,
+        owner: Owner<'_>,
         metric: &Metric,
         delta: bool,
         point: &HistogramDataPoint,
     ) -> Result<(), Rejected> {
         let times = (point.start_time_unix_nano, point.time_unix_nano);
-        let Some(place) = self.place(service, &metric.name, &point.attributes, times, point.flags)? else {
+        let Some(place) = self.place(owner, &metric.name, &point.attributes, times, point.flags)? else {
             return Ok(());
         };
         let (bounds, counts) = (&point.explicit_bounds, &point.bucket_counts);
@@ -169,13 +179,13 @@ impl Reading {
 
     fn exponential(
         &mut self,
-        service: &str,
+        owner: Owner<'_>,
         metric: &Metric,
         delta: bool,
         point: &ExponentialHistogramDataPoint,
     ) -> Result<(), Rejected> {
         let times = (point.start_time_unix_nano, point.time_unix_nano);
-        let Some(place) = self.place(service, &metric.name, &point.attributes, times, point.flags)? else {
+        let Some(place) = self.place(owner, &metric.name, &point.attributes, times, point.flags)? else {
             return Ok(());
         };
         match explicit_buckets(point) {
@@ -184,9 +194,14 @@ impl Reading {
         }
     }
 
-    fn summary(&mut self, service: &str, metric: &Metric, point: &SummaryDataPoint) -> Result<(), Rejected> {
+    fn summary(
+        &mut self,
+        owner: Owner<'_>,
+        metric: &Metric,
+        point: &SummaryDataPoint,
+    ) -> Result<(), Rejected> {
         let times = (point.start_time_unix_nano, point.time_unix_nano);
-        let Some(place) = self.place(service, &metric.name, &point.attributes, times, point.flags)? else {
+        let Some(place) = self.place(owner, &metric.name, &point.attributes, times, point.flags)? else {
             return Ok(());
         };
         for at in &point.quantile_values {
@@ -200,7 +215,7 @@ impl Reading {
     /// None, and counted, if the point has no value or no time.
     fn place<'a>(
         &mut self,
-        service: &'a str,
+        owner: Owner<'a>,
         name: &'a str,
         attributes: &'a [KeyValue],
         (start, time): (u64, u64),
@@ -214,7 +229,7 @@ impl Reading {
             self.dropped.no_time += 1;
             return self.budget.take(1, 0).map(|()| None);
         };
-        Ok(Some(Place { service, name, attributes, time_ms, start_ms: self::time_ms(start) }))
+        Ok(Some(Place { owner, name, attributes, time_ms, start_ms: self::time_ms(start) }))
     }
 
     fn sample(
@@ -253,12 +268,13 @@ impl Reading {
 
     fn labels(&mut self, place: &Place<'_>, quantile: Option<f64>) -> Result<String, Rejected> {
         let mut pairs: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(place.attributes.len() + 3);
+        pairs.extend(place.owner.instance.map(|instance| ("instance", Cow::Borrowed(instance))));
         attributes::push_labels(&mut pairs, place.attributes, self.limits.depth_max)?;
         if let Some(quantile) = quantile {
             pairs.push(("quantile", Cow::Owned(quantile.to_string())));
         }
         // Last, so that no attribute takes their place.
-        pairs.push((SERVICE, Cow::Borrowed(place.service)));
+        pairs.push((SERVICE, Cow::Borrowed(place.owner.service)));
         pairs.push((NAME, Cow::Borrowed(place.name)));
         let mut text = String::new();
         labels::append_canonical(&mut pairs, &mut text);
