@@ -232,9 +232,9 @@ impl Budget {
         if is_over {
             self.state.tests.remove(id);
             self.state.withheld += u64::from(!pages);
-            // One that became a part of another is none of its own.
-            if let Some(scope) = self.state.scopes.get_mut(&scope).filter(|_| incident.merged_into.is_none())
-            {
+            // One that became a part of another, or that data which came late showed to be none, is none of its own.
+            let is_own = incident.merged_into.is_none() && incident.anomalies > 0;
+            if let Some(scope) = self.state.scopes.get_mut(&scope).filter(|_| is_own) {
                 scope.before.observe(incident.updated_ms, strangeness);
             }
         } else {

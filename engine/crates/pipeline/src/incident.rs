@@ -64,7 +64,7 @@ impl IncidentStage {
                 self.correlator.observe_point(time_ms, &service, &metric, value);
             }
             Finding::Normal { series, .. } => self.grouper.normal(series),
-            Finding::Anomaly(anomaly) => {
+            Finding::Anomaly(anomaly) | Finding::Amended(Amendment { anomaly, was_told: false }) => {
                 if let Some(budget) = &mut self.budget {
                     budget.observe(&anomaly);
                 }
@@ -75,11 +75,7 @@ impl IncidentStage {
                 self.grouper.withdraw(&anomaly);
             }
             // What was anomalous and still is counts already.
-            Finding::Amended(Amendment { was_told: true, .. }) => {}
-            Finding::Amended(Amendment { anomaly, was_told: false }) => {
-                let incidents = self.grouper.observe(&anomaly, &self.correlator);
-                self.tell(incidents, out);
-            }
+            Finding::Amended(_) => {}
             Finding::Change(change) => self.correlator.observe_change(change),
             Finding::Traces(evidence) => {
                 self.correlator.absorb(&evidence);
