@@ -21,7 +21,9 @@
 //! Two habits are known as such. The falls of a saw-tooth, such as memory that is given back at each restart, are no news from the third on.
 //! And a season that is there every day is missed: one that has been absent for some hours is an alert of its own.
 //!
-//! Limits: times of day in UTC, no weeks; gaps are no evidence (see [`series_gone`](crate::series_gone)); an incident in the first
+//! With a [`Calendar`] times of day are those of a zone, and on holidays whatever is usual at some time of the day is at any, and nothing of it is learned or missed.
+//!
+//! Limits: no weeks; gaps are no evidence (see [`series_gone`](crate::series_gone)); an incident in the first
 //! 150 points or so is learned as normal; a season is missed after it was learned for a week. What is large each time and comes every
 //! few days alerts each time. Novelty counts from the 100th block of 5 minutes on. State of a series: 8 KB at the most. The
 //! maps of places are bounded, and one that is full forgets the place that was not visited for the longest time, which is new
@@ -40,8 +42,9 @@ mod still;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{STATE_MAX, VALUE_MAX, bounded, finite, is_size};
+use crate::calendar::LocalTime;
 use crate::deviation::validate_smallest;
-use crate::{Detector, Direction, InvalidParameters, Point, Verdict};
+use crate::{Calendar, Detector, Direction, InvalidParameters, Point, Verdict};
 pub use constants::Constants;
 use constants::Setting;
 use level::Level;
@@ -63,6 +66,8 @@ pub struct Ensemble {
     pub min_abs_dev: f64,
     /// As a share of the expected value's size. More than 0 makes the zero of the unit count.
     pub min_rel_dev: f64,
+    /// Given by who knows zones and files.
+    pub calendar: Calendar,
     #[serde(skip)]
     pub constants: Constants,
 }
@@ -93,7 +98,7 @@ pub struct EnsembleState {
 
 impl EnsembleState {
     /// Keeps one of the first points, and begins when there are enough.
-    fn begin(&mut self, time_ms: i64, value: f64, constants: &Constants) {
+    fn begin(&mut self, time_ms: i64, value: f64, Ensemble { constants, calendar, .. }: &Ensemble) {
         self.first.push((time_ms, value));
         if self.first.len() < constants.first_points {
             return;
@@ -101,10 +106,12 @@ impl EnsembleState {
         let first = std::mem::take(&mut self.first);
         self.interval_s = interval_s(&first);
         let setting = Setting::of(self.interval_s, constants);
+        let first: Vec<(LocalTime, f64)> =
+            first.into_iter().map(|(time_ms, value)| (calendar.at(time_ms), value)).collect();
         self.level = Level::of(&first, setting);
         self.last_ms = time_ms;
-        for (time_ms, value) in first {
-            self.novelty.observe(time_ms, value, setting);
+        for (at, value) in first {
+            self.novelty.observe(at, value, setting);
         }
     }
 }
@@ -130,6 +137,7 @@ impl Detector for Ensemble {
     const NAME: &'static str = "ensemble";
 
     fn validate(&self) -> Result<(), InvalidParameters> {
+        self.calendar.validate()?;
         validate_smallest(self.min_abs_dev, self.min_rel_dev)
     }
 
@@ -153,7 +161,7 @@ impl Detector for Ensemble {
     fn update(&self, state: &mut EnsembleState, point: Point) -> Option<Verdict> {
         let value = bounded(point.value);
         if state.interval_s == 0.0 {
-            state.begin(point.time_ms, value, &self.constants);
+            state.begin(point.time_ms, value, self);
             return None;
         }
         // One time from far ahead must not make all that follow late, or what is held would not fade until then.
@@ -164,8 +172,9 @@ impl Detector for Ensemble {
         state.last_ms = state.last_ms.max(point.time_ms);
         let setting = Setting::of(state.interval_s, &self.constants);
         state.block_alerted &= !state.novelty.begins_block();
-        let judgement = state.level.observe(point.time_ms, value, setting);
-        let novelty = state.novelty.observe(point.time_ms, value, setting);
+        let at = self.calendar.at(point.time_ms);
+        let judgement = state.level.observe(at, value, setting);
+        let novelty = state.novelty.observe(at, value, setting);
         let faded = |half_life_s: f64| (-elapsed_s / half_life_s.max(setting.interval_s)).exp2();
         state.hold *= faded(self.constants.hold_half_life_s);
         if state.alerts > 0.0 {
@@ -381,6 +390,29 @@ mod tests {
         let found = alerts(&Ensemble::default(), 21 * DAY, value);
         assert!(found.iter().all(|i| *i < 7 * DAY || *i == 20 * DAY + 200), "{found:?}");
         assert_eq!(found.last(), Some(&(20 * DAY + 200)));
+    }
+
+    #[test]
+    fn a_change_of_the_clock_and_a_holiday_are_no_news() {
+        // A job by the clock on the wall, three hours sooner in UTC from a day on, as where a zone is left; and a day without it.
+        let job = |i: i64| if (108..120).contains(&(i % DAY)) { 30.0 } else { 0.0 };
+        let (moves, quiet) = (25 * DAY, 22 * DAY..23 * DAY);
+        let value = |i: i64| match i {
+            _ if quiet.contains(&i) => noise(i),
+            _ if i >= moves => noise(i) + job(i + 36),
+            _ => noise(i) + job(i),
+        };
+        let calendar = Calendar {
+            offsets: vec![(0, 0), (moves * STEP_MS, 3 * 3_600_000)],
+            holidays: vec![(quiet.start * STEP_MS, quiet.end * STEP_MS)],
+        };
+        let later = |detector: &Ensemble| -> Vec<i64> {
+            alerts(detector, 28 * DAY, value).into_iter().filter(|i| *i >= 20 * DAY).collect()
+        };
+        let with = later(&Ensemble { calendar, ..Ensemble::default() });
+        assert_eq!(with, [0; 0]);
+        let without = later(&Ensemble::default());
+        assert!(without.iter().any(|i| *i >= moves), "{without:?}");
     }
 
     #[test]

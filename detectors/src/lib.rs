@@ -9,6 +9,7 @@
 
 mod bank;
 mod bounds;
+pub mod calendar;
 pub mod calibration;
 pub mod deviation;
 pub mod ensemble;
@@ -21,6 +22,7 @@ pub mod series_gone;
 mod slices;
 pub mod tail;
 
+pub use calendar::Calendar;
 pub use calibration::Calibration;
 pub use deviation::{Deviation, Direction};
 pub use registry::{DETECTORS, DetectorSpec};

@@ -16,6 +16,8 @@ use crate::{Detector, DetectorBank, InvalidParameters};
 pub struct DetectorSpec {
     pub name: &'static str,
     pub summary: &'static str,
+    /// Whether it knows times of the day, and takes the parameter `calendar` (see [`Calendar`](crate::Calendar)).
+    pub knows_days: bool,
     /// Builds it from its parameters, a JSON object; what is left out has its default.
     pub build: fn(Value) -> Result<Box<dyn DetectorBank>, InvalidParameters>,
 }
@@ -25,31 +27,37 @@ pub const DETECTORS: &[DetectorSpec] = &[
     DetectorSpec {
         name: Ewma::NAME,
         summary: "z-score against an exponentially weighted mean and deviation",
+        knows_days: false,
         build: build::<Ewma>,
     },
     DetectorSpec {
         name: Seasonal::NAME,
         summary: "residual of an online decomposition into level, trend and season",
+        knows_days: true,
         build: build::<Seasonal>,
     },
     DetectorSpec {
         name: IsolationForest::NAME,
         summary: "isolation forest over the last values of a series, rebuilt from a sliding window",
+        knows_days: false,
         build: build::<IsolationForest>,
     },
     DetectorSpec {
         name: Ensemble::NAME,
         summary: "distance from a slow level and novelty of the picture, both against what the series does all the time",
+        knows_days: true,
         build: build::<Ensemble>,
     },
     DetectorSpec {
         name: LevelShift::NAME,
         summary: "a new level that stays, once; a return to the level before is none",
+        knows_days: false,
         build: build::<LevelShift>,
     },
     DetectorSpec {
         name: Tail::NAME,
         summary: "how rare a residual is, by the distribution of the largest ones (SPOT)",
+        knows_days: false,
         build: build::<Tail>,
     },
 ];

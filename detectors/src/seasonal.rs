@@ -11,13 +11,16 @@
 //!   towards the median of what it holds and its last two visits, so an incident has no echo on the days after it.
 //! - A value may lie anywhere between its bin and the two beside it, so a job may begin up to a bin early or late.
 //!
-//! Limits: one period, UTC; no holidays. A peak within two bins (10 minutes of a day) is learned, but not missed when it is
+//! With a [`Calendar`] the day is that of a time zone, so that a change of the clocks does not move the season, and on holidays anything between the lowest and
+//! the highest of the season is expected at any time, and nothing of it is learned.
+//!
+//! Limits: one period. A peak within two bins (10 minutes of a day) is learned, but not missed when it is
 //! absent. About 2.5 KB of state for each series.
 
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{VALUE_MAX, is_size};
-use crate::{Detector, Deviation, Direction, InvalidParameters, Point, Verdict};
+use crate::{Calendar, Detector, Deviation, Direction, InvalidParameters, Point, Verdict};
 
 /// Of a day 5 minutes each.
 const BINS: usize = 288;
@@ -40,6 +43,8 @@ pub struct Seasonal {
     pub direction: Direction,
     pub min_abs_dev: f64,
     pub min_rel_dev: f64,
+    /// Given by who knows zones and files.
+    pub calendar: Calendar,
 }
 
 impl Default for Seasonal {
@@ -52,6 +57,7 @@ impl Default for Seasonal {
             direction: Direction::Both,
             min_abs_dev: 1e-3,
             min_rel_dev: 0.25,
+            calendar: Calendar::default(),
         }
     }
 }
@@ -292,6 +298,17 @@ impl SeasonalState {
         (low <= high).then_some(Range { offset, low, high })
     }
 
+    /// Anything that the season says of any bin; most likely what it says of this one.
+    fn range_of_all(&self, range: Range) -> Range {
+        let visited = self.bins.iter().zip(&self.visits).filter(|(_, visits)| **visits > 0);
+        let all = visited.map(|(bin, _)| f64::from(bin.offset));
+        all.fold(range, |range, offset| Range {
+            low: range.low.min(offset),
+            high: range.high.max(offset),
+            ..range
+        })
+    }
+
     /// Enters a bin. What was visited before is over then, and so is the first period if this is the first bin behind it.
     fn enter(&mut self, bin: i64, first_period_is_over: bool) {
         if self.visit.bin == bin {
@@ -368,6 +385,7 @@ impl Detector for Seasonal {
         let half_life = self.half_life_s > 0.0 && self.half_life_s <= LONGEST_S;
         InvalidParameters::unless(half_life, "half_life_s must be more than 0 and at most 31622400")?;
         InvalidParameters::unless(self.warmup_points >= 3, "warmup_points must be at least 3")?;
+        self.calendar.validate()?;
         self.deviation().validate()
     }
 
@@ -397,7 +415,8 @@ impl Detector for Seasonal {
         let in_order = point.time_ms >= state.last_ms;
         let elapsed_s = point.time_ms.saturating_sub(state.last_ms).max(0) as f64 / 1000.0;
         let age_s = point.time_ms.saturating_sub(state.first_ms) as f64 / 1000.0;
-        let bin = (point.time_ms as f64 / 1000.0 / self.period_s * BINS as f64).floor() as i64;
+        let local = self.calendar.at(point.time_ms);
+        let bin = (local.local_ms as f64 / 1000.0 / self.period_s * BINS as f64).floor() as i64;
         if in_order {
             state.enter(bin, age_s >= self.period_s);
         }
@@ -415,6 +434,7 @@ impl Detector for Seasonal {
         state.plain.learn(step.weighted(surprise), error.clamp(-limit, limit));
 
         if let Some(range) = state.range(bin) {
+            let range = if local.is_holiday { state.range_of_all(range) } else { range };
             let active = age_s > 2.0 * self.period_s && state.season_loss < LOSS_RATIO_MAX * state.plain_loss;
             let rest = state.rest.forecast(step);
             let sigma = state.rest.sigma();
@@ -427,12 +447,12 @@ impl Detector for Seasonal {
             let surprise =
                 warm && season_error.abs() > self.deviation().judge(rest, rest, sigma).upper - rest;
             state.rest.learn(step.weighted(surprise), season_error.clamp(-season_limit, season_limit));
-            if in_order {
+            if in_order && !local.is_holiday {
                 self.learn_season(state, elapsed_s, value, range);
             }
             let scale = limit.min(season_limit);
             // What surprises both says nothing about which is better; so an incident does not switch the season.
-            if warm && scale > 0.0 && error.abs().min(season_error.abs()) <= scale {
+            if warm && !local.is_holiday && scale > 0.0 && error.abs().min(season_error.abs()) <= scale {
                 let loss = |error: f64| (error.abs() / scale).min(LIMITS_MAX).powi(2);
                 state.losses = state.losses.saturating_add(1);
                 let decay = 1.0 - 0.5_f64.powf(elapsed_s / (3.0 * self.period_s));
@@ -441,7 +461,7 @@ impl Detector for Seasonal {
                 state.season_loss += weight * (loss(season_error) - state.season_loss);
             }
         }
-        if in_order {
+        if in_order && !(local.is_holiday && state.has_profile) {
             state.visit(value);
         }
         state.last_ms = state.last_ms.max(point.time_ms);
@@ -482,7 +502,11 @@ mod tests {
 
     /// Feeds points with a noise of one; returns the indexes that alarm.
     fn alarms(len: i64, step_s: i64, value: impl Fn(i64) -> f64) -> Vec<i64> {
-        let (detector, mut state) = (Seasonal::default(), SeasonalState::default());
+        alarms_of(&Seasonal::default(), len, step_s, value)
+    }
+
+    fn alarms_of(detector: &Seasonal, len: i64, step_s: i64, value: impl Fn(i64) -> f64) -> Vec<i64> {
+        let mut state = SeasonalState::default();
         let mut alarms_at = |i: i64| {
             let noise = [-1.0, 0.5, 1.0, -0.5, 0.2][i as usize % 5];
             let point = Point { time_ms: i * step_s * 1000, value: value(i) + noise };
@@ -515,6 +539,43 @@ mod tests {
             assert!(found.iter().any(|i| *i < 3 * DAY), "{at}: the first days are surprising, {found:?}");
             assert_eq!(from_day(&found, 4), [0; 0], "{at}");
         }
+    }
+
+    #[test]
+    fn a_change_of_the_clock_moves_a_job_and_does_not_alarm() {
+        // By the clock on the wall the job is always at the same time; from day 6 on that is an hour sooner, in UTC.
+        let wall = |i: i64| if i >= 6 * DAY { i + 12 } else { i };
+        let value = |i: i64| job(wall(i), 100);
+        let change_ms = 6 * DAY * 300_000;
+        let offsets = vec![(0, 0), (change_ms, 3_600_000)];
+        let calendar = Calendar { offsets, holidays: Vec::new() };
+        let with_zone = Seasonal { calendar, ..Seasonal::default() };
+        assert_eq!(from_day(&alarms_of(&with_zone, 9 * DAY, 300, value), 4), [0; 0]);
+        assert!(!from_day(&alarms(9 * DAY, 300, value), 4).is_empty(), "without the zone it does");
+        // And back, when an hour comes twice.
+        let wall = |i: i64| if i >= 6 * DAY { i - 12 } else { i };
+        let offsets = vec![(0, 0), (change_ms, -3_600_000)];
+        let calendar = Calendar { offsets, holidays: Vec::new() };
+        let with_zone = Seasonal { calendar, ..Seasonal::default() };
+        assert_eq!(from_day(&alarms_of(&with_zone, 9 * DAY, 300, |i| job(wall(i), 100)), 4), [0; 0]);
+    }
+
+    #[test]
+    fn a_holiday_may_be_without_its_season_and_is_not_learned() {
+        let holiday = 7 * DAY..8 * DAY;
+        // The job does not run, and something happens that no time of any day explains.
+        let value = |i: i64| match i {
+            _ if i == 7 * DAY + 150 => 900.0,
+            _ if holiday.contains(&i) => 100.0,
+            _ => job(i, 100),
+        };
+        let holidays = vec![(holiday.start * 300_000, holiday.end * 300_000)];
+        let calendar = Calendar { offsets: Vec::new(), holidays };
+        let with_holidays = Seasonal { calendar, ..Seasonal::default() };
+        let found = from_day(&alarms_of(&with_holidays, 10 * DAY, 300, value), 4);
+        assert_eq!(found, [7 * DAY + 150], "the fault alone, and nothing on the days after");
+        let without = from_day(&alarms(10 * DAY, 300, value), 4);
+        assert!(without.contains(&(7 * DAY + 101)), "without the holiday the job is missed: {without:?}");
     }
 
     #[test]

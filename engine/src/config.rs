@@ -11,7 +11,8 @@ use checkpoint::SnapshotName;
 use codec::{DecoderSettings, DecoderSpec, EntityRules, Mapping, TenantRule};
 use deliver::DeliverySettings;
 use detectors::series_gone::SeriesGone;
-use pipeline::settings::{AnalysisSettings, BudgetSettings, DetectorSettings, Span};
+use model::Matcher;
+use pipeline::settings::{AnalysisSettings, BudgetSettings, DetectorSettings, SeriesCalendar, Span};
 use pipeline::silence::Rule;
 use serde::Deserialize;
 
@@ -31,12 +32,51 @@ pub struct Config {
     pub topics: TopicsConfig,
     pub alerts: AlertsConfig,
     pub analysis: AnalysisSettings,
+    pub calendars: Vec<CalendarConfig>,
     pub detectors: Vec<DetectorSettings>,
     pub state: StateConfig,
     pub delivery: DeliverySettings,
     pub grpc: GrpcConfig,
     pub http: HttpConfig,
     pub receivers: ReceiversConfig,
+}
+
+/// By whose clock some series have their days.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalendarConfig {
+    /// What was learned is kept under it; the time zone if it is not given.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The series must satisfy all of these matchers; without any, every series.
+    #[serde(default, rename = "match")]
+    pub matchers: Vec<String>,
+    /// As in the IANA database.
+    pub time_zone: String,
+    /// An iCalendar file.
+    #[serde(default)]
+    pub holidays: Option<PathBuf>,
+}
+
+impl CalendarConfig {
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.time_zone)
+    }
+
+    fn resolve(&self) -> Result<SeriesCalendar, String> {
+        let matchers = self.matchers.iter().cloned().map(Matcher::try_from);
+        let matchers = matchers.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).map_err(|error| format!("holidays: {}: {error}", path.display()))
+        };
+        let holidays = self.holidays.as_ref().map(read).transpose()?;
+        let calendar = calendars::calendar(&self.time_zone, holidays.as_deref());
+        let calendar = calendar.map_err(|reason| match &self.holidays {
+            Some(path) => format!("{} ({reason})", path.display()),
+            None => reason,
+        })?;
+        Ok(SeriesCalendar { name: self.name().to_owned(), matchers, calendar })
+    }
 }
 
 /// How alerts are written to their topic, and how many page.
@@ -353,6 +393,7 @@ impl Default for Config {
             alerts: AlertsConfig::default(),
             topics: TopicsConfig::default(),
             analysis: AnalysisSettings::default(),
+            calendars: Vec::new(),
             detectors: default_detectors(),
             state: StateConfig::default(),
             delivery: DeliverySettings::default(),
@@ -439,6 +480,7 @@ impl Config {
         let mut config: Self = serde_saphyr::from_str(&text).map_err(wrong)?;
         config.validate().map_err(invalid)?;
         config.analysis.budget.clone_from(&config.alerts.budget);
+        config.analysis.calendars = config.resolved_calendars().map_err(invalid)?;
         Ok(config)
     }
 
@@ -521,6 +563,20 @@ impl Config {
         }
         self.receivers.validate(&self.sources, [self.grpc.listen, self.http.listen])?;
         self.validate_detectors()
+    }
+
+    fn resolved_calendars(&self) -> Result<Vec<SeriesCalendar>, String> {
+        let mut names = BTreeSet::new();
+        let resolve = |calendar: &CalendarConfig| {
+            if !names.insert(calendar.name().to_owned()) {
+                return Err(format!(
+                    "calendars: two are called {}; give one a name: of its own",
+                    calendar.name()
+                ));
+            }
+            calendar.resolve().map_err(|reason| format!("calendars: {}: {reason}", calendar.name()))
+        };
+        self.calendars.iter().map(resolve).collect()
     }
 
     /// The consumer group of a stage.
@@ -741,6 +797,9 @@ mod tests {
             ),
             ("state: { location: \"\" }\n", ["state.location", "null"]),
             ("state: { snapshot_interval: 1ms }\n", ["state.snapshot_interval", "100ms"]),
+            ("calendars: [{ time_zone: Berlin }]\n", ["Berlin", "Europe/Berlin"]),
+            ("calendars: [{ time_zone: UTC, holidays: /no/such.ics }]\n", ["/no/such.ics", "holidays"]),
+            ("calendars: [{ time_zone: UTC }, { time_zone: UTC }]\n", ["two are called UTC", "name"]),
             ("alerts: { budget: { pages_per_week: 0 } }\n", ["alerts.budget", "from 0.01"]),
             ("receivers: { tls_key: a }\n", ["tls_certificate", "together"]),
             ("receivers: { tls_client_ca: a }\n", ["tls_client_ca", "tls_certificate"]),

@@ -7,6 +7,7 @@ use super::reset::Reset;
 use super::residuals::{Residuals, SIGMA_PER_SCALE};
 use super::still::Still;
 use super::{STATE_MAX, Setting, weight};
+use crate::calendar::LocalTime;
 
 /// The first residuals are learned as if they were at most this many times their median size.
 const FIRST_CLIP_MEDIANS: f64 = 30.0;
@@ -49,7 +50,7 @@ pub(super) struct Level {
 
 impl Level {
     /// From the first points of a series. Whatever is odd among them must not decide what the rest is compared with.
-    pub fn of(first: &[(i64, f64)], setting: Setting) -> Self {
+    pub fn of(first: &[(LocalTime, f64)], setting: Setting) -> Self {
         let mean = median(first.iter().map(|(_, value)| *value));
         let scale = median(first.iter().map(|(_, value)| (value - mean).abs()));
         let limit = if scale > 0.0 { FIRST_CLIP_MEDIANS * scale } else { f64::INFINITY };
@@ -61,14 +62,14 @@ impl Level {
             day_spread: DayProfile::new(DAY_PARTS),
             ..Self::default()
         };
-        for (time_ms, value) in first {
+        for (at, value) in first {
             let residual = value - mean;
             level.residuals.learn(residual, limit, level.points, setting);
             let step_scale = level.steps.scale();
             level.learn_step(*value, step_scale, limit, setting);
             level.still.observe(*value, level.points, setting);
             level.reset.observe(*value, level.steps.scale());
-            level.learn_day(level.day.part(*time_ms), residual, scale, setting);
+            level.learn_day(level.day.part(at.local_ms), residual, scale, setting);
             level.count(setting);
         }
         level
@@ -88,16 +89,16 @@ impl Level {
     }
 
     /// Judges a value, then learns from it.
-    pub fn observe(&mut self, time_ms: i64, value: f64, setting: Setting) -> Judgement {
+    pub fn observe(&mut self, at: LocalTime, value: f64, setting: Setting) -> Judgement {
         let step_scale = self.steps.scale();
         if self.reset.observe(value, step_scale) {
             // A saw-tooth begins again: the level is where it did.
             (self.mean, self.last) = (value, value);
         }
         let residual = value - self.mean;
-        let part = self.day.part(time_ms);
+        let part = self.day.part(at.local_ms);
         let scale = self.residuals.scale();
-        let mut judgement = self.judge(residual, scale, time_ms, setting);
+        let mut judgement = self.judge(residual, scale, at, setting);
         let others = self.step_evidence(value, step_scale, scale, setting)
             + self.still.observe(value, self.points, setting);
         judgement.evidence += others;
@@ -106,19 +107,26 @@ impl Level {
         self.mean += weight(setting.constants.level_weight, self.points) * residual.clamp(-limit, limit);
         self.residuals.learn(residual, limit, self.points, setting);
         self.learn_step(value, step_scale, limit, setting);
-        self.learn_day(part, residual, scale, setting);
+        if !at.is_holiday {
+            self.learn_day(part, residual, scale, setting);
+        }
         self.count(setting);
         judgement
     }
 
-    fn judge(&mut self, residual: f64, scale: f64, time_ms: i64, setting: Setting) -> Judgement {
-        let (part, neighbour) = (self.day.part(time_ms), self.day.neighbour(time_ms));
+    fn judge(&mut self, residual: f64, scale: f64, at: LocalTime, setting: Setting) -> Judgement {
+        let (part, neighbour) = (self.day.part(at.local_ms), self.day.neighbour(at.local_ms));
         let is_known = |part: usize| self.day.visits(part) >= DAY_VISITS_MIN;
         let (usual, spread) =
             if is_known(part) { (self.day.mean(part), self.day_spread.mean(part)) } else { (0.0, 0.0) };
         // What comes every day does not come to the minute, and clocks change: the part of the day that is near explains too.
         let nearly = if is_known(neighbour) { self.day.mean(neighbour) } else { usual };
-        let (usual_below, usual_above) = (usual.min(nearly), usual.max(nearly));
+        let (mut usual_below, mut usual_above) = (usual.min(nearly), usual.max(nearly));
+        if at.is_holiday {
+            for usual in (0..DAY_PARTS).filter(|part| is_known(*part)).map(|part| self.day.mean(part)) {
+                (usual_below, usual_above) = (usual_below.min(usual), usual_above.max(usual));
+            }
+        }
         let smallest = setting.constants.day_sigma_share * SIGMA_PER_SCALE * spread;
         let measure = self.residuals.measure(scale, self.unlearned, smallest, setting);
         let excess = measure.excess(residual, setting);
@@ -202,9 +210,10 @@ mod tests {
             let begins = |i: i64| 108 + if i >= 20 * DAY { late } else { 0 };
             let is_running = |i: i64| (begins(i)..begins(i) + 24).contains(&(i % DAY));
             let value = |i: i64| ((i * 7919) % 101) as f64 / 50.0 + if is_running(i) { 30.0 } else { 0.0 };
-            let first: Vec<(i64, f64)> = (0..50).map(|i| (i * 300_000, value(i))).collect();
+            let at = |i: i64| LocalTime { local_ms: i * 300_000, is_holiday: false };
+            let first: Vec<(LocalTime, f64)> = (0..50).map(|i| (at(i), value(i))).collect();
             let mut level = Level::of(&first, setting);
-            let mut judge = |i: i64| level.observe(i * 300_000, value(i), setting).evidence;
+            let mut judge = |i: i64| level.observe(at(i), value(i), setting).evidence;
             let judged: Vec<f64> = (50..21 * DAY).map(&mut judge).collect();
             judged[judged.len() - DAY as usize..].iter().copied().fold(0.0, f64::max)
         };

@@ -6,6 +6,7 @@ use super::absence::Absence;
 use super::day::DayProfile;
 use super::places::Places;
 use super::{Constants, STATE_MAX, Setting, is_size, weight};
+use crate::calendar::LocalTime;
 
 const BLOCK_S: f64 = 300.0;
 /// Resolution of places: steps in the range, at the most and at least half as many. A place may lie up to four ranges away.
@@ -43,7 +44,7 @@ impl Novelty {
     }
 
     /// Takes a value in; returns the evidence of the block that it ends, else 0. 1 alerts.
-    pub fn observe(&mut self, time_ms: i64, value: f64, setting: Setting) -> f64 {
+    pub fn observe(&mut self, at: LocalTime, value: f64, setting: Setting) -> f64 {
         let block_points = (BLOCK_S / setting.interval_s).round().max(1.0);
         self.sum += value;
         self.points = self.points.saturating_add(1);
@@ -53,14 +54,14 @@ impl Novelty {
         let block = self.sum / f64::from(self.points);
         (self.sum, self.points) = (0.0, 0);
         if let Some(picture) = &mut self.picture {
-            return picture.observe(time_ms, block, setting);
+            return picture.observe(at, block, setting);
         }
-        self.first.push((time_ms, block));
+        self.first.push((at.local_ms, block));
         if self.first.len() == setting.constants.first_blocks {
             let first = std::mem::take(&mut self.first);
             let mut picture = Picture::of(&first, setting);
-            for (time_ms, block) in first {
-                picture.observe(time_ms, block, setting);
+            for (local_ms, block) in first {
+                picture.observe(LocalTime { local_ms, is_holiday: false }, block, setting);
             }
             self.picture = Some(Box::new(picture));
         }
@@ -129,14 +130,14 @@ impl Picture {
         }
     }
 
-    fn observe(&mut self, time_ms: i64, block: f64, setting: Setting) -> f64 {
+    fn observe(&mut self, at: LocalTime, block: f64, setting: Setting) -> f64 {
         let value = block - self.offset;
         if self.bend == 0.0 {
             self.bend = setting.constants.bend * value.abs();
         }
         let curved = if value == 0.0 { 0.0 } else { value.signum() * (value.abs() / self.bend).ln_1p() };
-        let (rest, is_seasonal, absent) = self.season.observe(time_ms, value, self.blocks, setting);
-        let is_seasonal = is_seasonal && time_ms.saturating_sub(self.first_ms) > SEASON_MS_MIN;
+        let (rest, is_seasonal, absent) = self.season.observe(at, value, self.blocks, setting);
+        let is_seasonal = is_seasonal && at.local_ms.saturating_sub(self.first_ms) > SEASON_MS_MIN;
 
         for _ in 0..self.linear.observe(value, self.blocks, setting) {
             self.seasonal.double_steps();
@@ -285,7 +286,7 @@ impl Season {
     /// evidence that its season is absent.
     fn observe(
         &mut self,
-        time_ms: i64,
+        at: LocalTime,
         value: f64,
         blocks: u32,
         setting: Setting,
@@ -293,8 +294,11 @@ impl Season {
         if blocks == 0 {
             self.level = value;
         }
+        if at.is_holiday {
+            return (None, false, 0.0);
+        }
         let by = weight(SEASON_MEAN_WEIGHT, blocks);
-        let part = self.day.part(time_ms);
+        let part = self.day.part(at.local_ms);
         let error = value - self.day.mean(part);
         let rest = (self.day.visits(part) > 0).then_some(error);
         if let Some(rest) = rest {

@@ -55,6 +55,7 @@ fn crates_use_only_what_the_architecture_allows() {
         ("engine/crates/worker", &["rdkafka", "kafka", "tokio"]),
         ("engine/crates/simulator", &["rdkafka", "kafka", "tokio"]),
         ("engine/crates/receivers", &["rdkafka", "kafka", "pipeline"]),
+        ("engine/crates/calendars", &["rdkafka", "kafka", "tokio", "pipeline"]),
         ("engine/crates/controls", &["rdkafka", "kafka", "tokio", "pipeline"]),
         ("engine/crates/deliver", &["rdkafka", "kafka", "pipeline", "arrow-array"]),
         ("engine/crates/alerts", &["tokio", "rdkafka", "kafka", "pipeline", "arrow-array"]),

@@ -4,14 +4,14 @@
 //! point. What comes out is in the order of the points, then of the detectors, whatever the batches were.
 
 use detectors::series_gone::SeriesGone;
-use detectors::{DetectorBank, Point, Slot, Verdict};
+use detectors::{DetectorBank, DetectorSpec, Point, Slot, Verdict};
 use model::labels::NAME;
 use model::{Anomaly, Labels, Matcher, SeriesId, Severity, StateSection};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::idle::{IdleStates, Part};
 use crate::series_table::{Series, SeriesTable};
-use crate::settings::{AnalysisSettings, DetectorSettings};
+use crate::settings::{AnalysisSettings, DetectorSettings, SeriesCalendar};
 use crate::silence::{PRESENCE_BYTES, Rule, Silences, Told};
 use crate::state::{self, InvalidState};
 
@@ -27,6 +27,11 @@ pub enum InvalidDetector {
 /// A configured detector and what it watches.
 struct Watch {
     name: String,
+    /// The series of which calendar it watches, by its place in the settings; `None` for those of no calendar. All, if the detector knows no
+    /// days.
+    calendar: Option<Option<usize>>,
+    /// What its states are known by: the name, with that of the calendar.
+    key: String,
     matchers: Vec<Matcher>,
     bank: Box<dyn DetectorBank>,
     /// By slot: whether the matchers hold for the series.
@@ -50,6 +55,8 @@ struct Gathered {
 
 pub struct Detect {
     series: SeriesTable,
+    /// The matchers of each.
+    calendars: Vec<Vec<Matcher>>,
     watches: Vec<Watch>,
     silences: Silences,
     gathered: Vec<Gathered>,
@@ -76,12 +83,15 @@ const GATHERED_MAX: usize = 4096;
 impl Detect {
     pub fn new(settings: &AnalysisSettings, detectors: &[DetectorSettings]) -> Result<Self, InvalidDetector> {
         let is_rule = |detector: &&DetectorSettings| detector.kind == SeriesGone::NAME;
-        let watches =
-            detectors.iter().filter(|detector| !is_rule(detector)).map(watch).collect::<Result<_, _>>()?;
+        let detectors_of_points = detectors.iter().filter(|detector| !is_rule(detector));
+        let watches = detectors_of_points.map(|detector| watches(detector, &settings.calendars));
+        let watches = watches.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         let rules = detectors.iter().filter(is_rule).map(rule).collect::<Result<_, _>>()?;
         let series = SeriesTable::with_limit(settings.series_max);
+        let calendars = settings.calendars.iter().map(|calendar| calendar.matchers.clone()).collect();
         Ok(Self {
             series,
+            calendars,
             watches,
             silences: Silences::new(rules),
             gathered: Vec::new(),
@@ -122,7 +132,7 @@ impl Detect {
             return None;
         }
         let section = |watch: &mut Watch| StateSection {
-            name: format!("{DETECTOR}{}", watch.name),
+            name: format!("{DETECTOR}{}", watch.key),
             bytes: watch.written.take().unwrap_or_default(),
         };
         Some(self.watches.iter_mut().map(section).chain(self.idle_written.take()).collect())
@@ -137,7 +147,7 @@ impl Detect {
         self.series = series.ok_or_else(|| InvalidState::new(SERIES, "slots contradict one another"))?;
         self.over_limit = over_limit;
         for watch in &mut self.watches {
-            let name = format!("{DETECTOR}{}", watch.name);
+            let name = format!("{DETECTOR}{}", watch.key);
             if let Some(section) = sections.iter().find(|section| section.name == name) {
                 let restored = watch.bank.restore(&section.bytes);
                 begun_anew.extend(restored.err().map(|error| InvalidState::new(&name, error)));
@@ -210,12 +220,14 @@ impl Detect {
     fn admit(&mut self, slot: u32) {
         let Some(series) = self.series.get(slot) else { return };
         let mut bytes = SERIES_BYTES + series.labels.size_bytes();
+        let holds = |matchers: &[Matcher]| matchers.iter().all(|matcher| matcher.matches(&series.labels));
+        let calendar = self.calendars.iter().position(|matchers| holds(matchers));
         for watch in &mut self.watches {
             if watch.watched.len() <= slot as usize {
                 watch.watched.resize(slot as usize + 1, false);
             }
             watch.watched[slot as usize] =
-                watch.matchers.iter().all(|matcher| matcher.matches(&series.labels));
+                holds(&watch.matchers) && watch.calendar.is_none_or(|own| own == calendar);
             if watch.watched[slot as usize] {
                 bytes += watch.bank.state_bytes_max();
             }
@@ -325,7 +337,7 @@ impl Detect {
             series -= 1;
             let mut states = Vec::new();
             for watch in self.watches.iter_mut().filter(|watch| watch.watched[slot as usize]) {
-                states.push((watch.name.as_str(), watch.bank.set_aside(Slot(slot))));
+                states.push((watch.key.as_str(), watch.bank.set_aside(Slot(slot))));
             }
             self.idle.put((Part::Detectors, id), last_ms, &state::encode(&states));
             slots.push(slot);
@@ -348,8 +360,8 @@ impl Detect {
     fn take_back(&mut self, id: SeriesId, slot: u32) {
         let Some(bytes) = self.idle.take((Part::Detectors, id)) else { return };
         let Ok(states) = state::decode::<Vec<(String, Vec<u8>)>>(&bytes) else { return };
-        for (name, state) in states {
-            let watch = self.watches.iter_mut().find(|watch| watch.name == name);
+        for (key, state) in states {
+            let watch = self.watches.iter_mut().find(|watch| watch.key == key);
             if let Some(watch) = watch.filter(|watch| watch.watched[slot as usize]) {
                 // An error leaves the state as it begins.
                 let _ = watch.bank.take_back(Slot(slot), &state);
@@ -372,19 +384,44 @@ fn roomy(limit: usize) -> usize {
     limit - limit / 16
 }
 
-fn watch(settings: &DetectorSettings) -> Result<Watch, InvalidDetector> {
-    let name = settings.name.clone().unwrap_or_else(|| settings.kind.clone());
+/// A detector that knows days has one part for the series of each calendar, and one for those of none.
+fn watches(settings: &DetectorSettings, calendars: &[SeriesCalendar]) -> Result<Vec<Watch>, InvalidDetector> {
     let spec = detectors::DETECTORS.iter().find(|spec| spec.name == settings.kind).ok_or_else(|| {
         let known = detectors::DETECTORS.iter().map(|spec| spec.name).chain([SeriesGone::NAME]);
         let known: Vec<&str> = known.collect();
         InvalidDetector::Unknown { kind: settings.kind.clone(), known: known.join(", ") }
     })?;
-    let parameters = serde_json::Value::Object(settings.parameters.clone());
-    let bank = (spec.build)(parameters)
+    if !spec.knows_days || calendars.is_empty() {
+        return Ok(vec![watch(settings, spec, None)?]);
+    }
+    let numbers = (0..calendars.len()).map(Some).chain([None]);
+    numbers
+        .map(|number| {
+            let mut watch = watch(settings, spec, number.map(|number| &calendars[number]))?;
+            watch.calendar = Some(number);
+            Ok(watch)
+        })
+        .collect()
+}
+
+fn watch(
+    settings: &DetectorSettings,
+    spec: &DetectorSpec,
+    calendar: Option<&SeriesCalendar>,
+) -> Result<Watch, InvalidDetector> {
+    let name = settings.name.clone().unwrap_or_else(|| settings.kind.clone());
+    let mut parameters = settings.parameters.clone();
+    let mut key = name.clone();
+    if let Some(SeriesCalendar { name, calendar, .. }) = calendar {
+        let calendar = serde_json::to_value(calendar).expect("plain data, and memory does not fail");
+        parameters.insert("calendar".to_owned(), calendar);
+        key = format!("{key}@{name}");
+    }
+    let bank = (spec.build)(serde_json::Value::Object(parameters))
         .map_err(|error| InvalidDetector::Parameters { name: name.clone(), reason: error.to_string() })?;
     let (watched, slots, points, rows, verdicts) = (vec![], vec![], vec![], vec![], vec![]);
-    let (matchers, written) = (settings.matchers.clone(), None);
-    Ok(Watch { name, matchers, bank, watched, slots, points, rows, verdicts, written })
+    let (matchers, written, calendar) = (settings.matchers.clone(), None, None);
+    Ok(Watch { name, calendar, key, matchers, bank, watched, slots, points, rows, verdicts, written })
 }
 
 fn rule(settings: &DetectorSettings) -> Result<Rule, InvalidDetector> {
@@ -483,6 +520,47 @@ mod tests {
         for flush_every in [2, 7, 1000] {
             assert_eq!(run(BOTH, flush_every), found);
         }
+    }
+
+    #[test]
+    fn each_series_has_the_days_of_its_calendar() {
+        const DAY_MS: i64 = 86_400_000;
+        const STEP_MS: i64 = 300_000;
+        // A job at noon of the local day, which is three hours sooner in UTC from the seventh day on.
+        let offsets = vec![(0, 0), (6 * DAY_MS, 3 * 3_600_000)];
+        let calendar = detectors::Calendar { offsets, holidays: Vec::new() };
+        let matchers: Vec<Matcher> = serde_json::from_str(r#"["region=eu"]"#).unwrap();
+        let calendars = vec![SeriesCalendar { name: "eu".to_owned(), matchers, calendar }];
+        let settings = AnalysisSettings { calendars, ..AnalysisSettings::default() };
+        let detectors = detectors(r#"[{"kind": "seasonal"}, {"kind": "ewma", "match": ["region=none"]}]"#);
+        let mut detect = Detect::new(&settings, &detectors).unwrap();
+        let (mut found, mut sections) = (Vec::new(), Vec::new());
+        for i in 0..9 * DAY_MS / STEP_MS {
+            let hours = if i * STEP_MS >= 6 * DAY_MS { 9 } else { 12 };
+            let is_running = (hours * 12..hours * 12 + 6).contains(&(i % 288));
+            for region in ["eu", "us"] {
+                let labels = Labels::of("cart", "jobs").with("region", region);
+                let value = [9.0, 10.5, 11.0, 9.5][i as usize % 4] + if is_running { 400.0 } else { 0.0 };
+                detect.gather(labels.id(), || labels.clone(), i * STEP_MS, value, true);
+            }
+            detect.flush(|_, series, time_ms, _, anomalies| {
+                if time_ms >= 4 * DAY_MS && !anomalies.is_empty() {
+                    found.push((series.labels.get("region").unwrap_or_default().to_owned(), time_ms));
+                }
+            });
+            if i == 5 * DAY_MS / STEP_MS {
+                // States go on where they were, each with its calendar.
+                sections = detect.begin_state();
+                sections.extend(detect.continue_state(usize::MAX).unwrap_or_default());
+                while sections.iter().filter(|section| section.name.starts_with(DETECTOR)).count() < 3 {
+                    sections.extend(detect.continue_state(usize::MAX).unwrap_or_default());
+                }
+                detect = Detect::new(&settings, &detectors).unwrap();
+                assert!(detect.restore(&sections).unwrap().is_empty());
+            }
+        }
+        assert!(!found.is_empty() && found.iter().all(|(region, _)| region == "us"), "{found:?}");
+        assert!(sections.iter().any(|section| section.name == "detector/seasonal@eu"));
     }
 
     #[test]

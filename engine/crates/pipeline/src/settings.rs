@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use detectors::Calendar;
 use model::Matcher;
 pub use model::{Size, Span};
 use serde::Deserialize;
@@ -31,6 +32,9 @@ pub struct AnalysisSettings {
     /// Pages a week in place of thresholds. It stands beside how alerts are written.
     #[serde(skip)]
     pub budget: Option<BudgetSettings>,
+    /// By whose clock series have their days; the first whose matchers hold counts. They stand beside the analysis.
+    #[serde(skip)]
+    pub calendars: Vec<SeriesCalendar>,
 }
 
 impl Default for AnalysisSettings {
@@ -45,6 +49,7 @@ impl Default for AnalysisSettings {
             series_idle: Span::from_ms(24 * 3_600_000),
             step_keys_max: 100_000,
             budget: None,
+            calendars: Vec::new(),
         }
     }
 }
@@ -80,6 +85,16 @@ impl AnalysisSettings {
         }
         Ok(())
     }
+}
+
+/// Days and holidays of some series.
+#[derive(Clone, Debug)]
+pub struct SeriesCalendar {
+    /// Stands in the state: what was learned by a calendar of another name is not taken for this one's.
+    pub name: String,
+    /// All must hold.
+    pub matchers: Vec<Matcher>,
+    pub calendar: Calendar,
 }
 
 /// How many pages there may be without a fault.
