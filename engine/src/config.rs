@@ -244,7 +244,8 @@ impl SourceConfig {
             if !spec.has_entity_rules() {
                 return Err("entity: events name their service themselves".to_owned());
             }
-            if !spec.has_resources() && (entity.instance.is_some() || !entity.labels.is_empty()) {
+            let EntityRules { instance, labels, .. } = EntityRules::default();
+            if !spec.has_resources() && (entity.instance != instance || entity.labels != labels) {
                 return Err(format!(
                     "entity: instance and labels are those of resources in OTLP; {} has its labels with its rows",
                     spec.encoding

@@ -275,6 +275,14 @@ impl Status for Running {
             "Event time reached, of the partition that is least far",
             &|v| MetricValue::Gauge(v.watermark_ms as f64 / 1e3),
         );
+        of_workers(
+            "foreshock_rows_left_out",
+            "Rows left out of records that can be read: without a time or a finite value, or malformed",
+            &|v| MetricValue::Gauge(v.rows_left_out as f64),
+        );
+        of_workers("foreshock_rows_of_others", "Rows and records of tenants that are not read", &|v| {
+            MetricValue::Gauge(v.rows_of_others as f64)
+        });
         of_workers("foreshock_series", "Series that are modelled", &|v| MetricValue::Gauge(v.series as f64));
         of_workers("foreshock_series_bytes", "Memory that is set aside for series", &|v| {
             MetricValue::Gauge(v.series_bytes as f64)

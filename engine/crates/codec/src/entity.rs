@@ -2,7 +2,8 @@
 //! given.
 //!
 //! An entity is a service or another workload, not one of its pods: these come and go, and what was learned stays. What tells
-//! the pods of one apart is a label of metrics ([`EntityRules::instance`]), since their counters are not to be mixed.
+//! the pods of one apart is a label of metrics ([`EntityRules::instance`]), since their counters are not to be mixed; it has the name of
+//! its attribute, by which the stages behind know that it comes and goes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,16 +18,23 @@ use crate::otlp::UNKNOWN_SERVICE;
 
 /// Which attributes name the entity. Attributes are those of the resource in OTLP, labels and tags of metrics, members of JSON
 /// objects, tags of spans, and headers of records for plain text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EntityRules {
     /// The first of which all attributes are there counts. None: what the encoding says of services.
     pub service: Vec<Template>,
-    /// What tells the instances of a service apart, likewise; a label `instance` of metrics in OTLP, unless they have one.
-    /// None given: see [`DEFAULT_INSTANCE`]; an empty list: no such label.
-    pub instance: Option<Vec<Template>>,
-    /// Labels of metrics in OTLP that are attributes of the resource, by their names.
+    /// Attributes of resources in OTLP of which the first that is there becomes a label of their metrics, unless these have it.
+    pub instance: Vec<String>,
+    /// Labels that are made of attributes of resources in OTLP, likewise, by their names.
     pub labels: BTreeMap<String, Template>,
+}
+
+impl Default for EntityRules {
+    fn default() -> Self {
+        let instance = DEFAULT_INSTANCE.iter().map(|name| (*name).to_owned()).collect();
+        let labels = DEFAULT_LABELS.iter().map(|name| ((*name).to_owned(), Template::of_attribute(name)));
+        Self { service: Vec::new(), instance, labels: labels.collect() }
+    }
 }
 
 /// The service, or else the workload, of a resource that does not say more.
@@ -49,18 +57,12 @@ const DEFAULT_SERVICE: &[&str] = &[
 ];
 
 /// Names that stay the same for longer come first: ids of instances are often random.
-const DEFAULT_INSTANCE: &[&str] = &[
-    "{k8s.pod.name}/{k8s.container.name}",
-    "{k8s.pod.name}",
-    "{service.instance.id}",
-    "{container.name}",
-    "{host.name}",
-];
+const DEFAULT_INSTANCE: &[&str] = &["k8s.pod.name", "service.instance.id", "container.id", "host.name"];
+/// What there may be several of in one instance.
+const DEFAULT_LABELS: &[&str] = &["k8s.container.name"];
 
-static DEFAULTS: LazyLock<[Vec<Template>; 2]> = LazyLock::new(|| {
-    let parsed = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("tested")).collect();
-    [parsed(DEFAULT_SERVICE), parsed(DEFAULT_INSTANCE)]
-});
+static DEFAULTS: LazyLock<Vec<Template>> =
+    LazyLock::new(|| DEFAULT_SERVICE.iter().map(|text| text.parse().expect("tested")).collect());
 
 impl EntityRules {
     /// The service by the rules; what `otherwise` says if there are none.
@@ -82,7 +84,7 @@ impl EntityRules {
 
     /// The service of a resource of OpenTelemetry.
     pub(crate) fn service_of_resource<'a>(&self, get: impl Fn(&str) -> Option<Cow<'a, str>>) -> Cow<'a, str> {
-        let rules = if self.service.is_empty() { &DEFAULTS[0] } else { &self.service };
+        let rules = if self.service.is_empty() { &*DEFAULTS } else { &self.service };
         // A program that was not given a name calls itself `unknown_service:java`, which is less than its workload says.
         let known = |name: &str| get(name).filter(|value| name != "service.name" || is_known(value));
         let named = || naming::qualified(Cow::Borrowed(""), get("service.name").unwrap_or_default());
@@ -94,15 +96,12 @@ impl EntityRules {
         &self,
         get: impl Fn(&str) -> Option<Cow<'a, str>>,
     ) -> Vec<(&str, String)> {
-        let instance = self.instance.as_ref().unwrap_or(&DEFAULTS[1]);
-        let instance = first(instance, &get).map(|instance| (INSTANCE, instance));
+        let named = |name: &str| get(name).filter(|value| !value.is_empty()).map(Cow::into_owned);
+        let instance = self.instance.iter().find_map(|name| Some((name.as_str(), named(name)?)));
         let labels = self.labels.iter().filter_map(|(name, rule)| Some((name.as_str(), rule.fill(&get)?)));
         instance.into_iter().chain(labels).collect()
     }
 }
-
-/// As Prometheus calls it.
-const INSTANCE: &str = "instance";
 
 fn is_known(service_name: &str) -> bool {
     !service_name.is_empty() && !service_name.starts_with(UNKNOWN_SERVICE)
@@ -128,6 +127,10 @@ enum Part {
 }
 
 impl Template {
+    fn of_attribute(name: &str) -> Self {
+        Self { text: format!("{{{name}}}"), parts: vec![Part::Attribute(name.to_owned())] }
+    }
+
     /// None unless all attributes are there and not empty.
     fn fill<'a>(&self, get: &impl Fn(&str) -> Option<Cow<'a, str>>) -> Option<String> {
         let value = |name: &str| get(name).filter(|value| !value.is_empty());
@@ -296,9 +299,11 @@ mod tests {
             labels.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
         };
         let attributes = [("service.instance.id", "7"), ("host.name", "h"), ("cloud.region", "eu")];
-        assert_eq!(labels(&EntityRules::default(), &attributes), ["instance=7"]);
+        assert_eq!(labels(&EntityRules::default(), &attributes), ["service.instance.id=7"]);
         let own = rules(r#"{"instance": [], "labels": {"region": "{cloud.region}", "none": "{nothing}"}}"#);
         assert_eq!(labels(&own, &attributes), ["region=eu"]);
+        let pod = [("k8s.pod.name", "cart-1"), ("k8s.container.name", "main"), ("service.instance.id", "7")];
+        assert_eq!(labels(&EntityRules::default(), &pod), ["k8s.pod.name=cart-1", "k8s.container.name=main"]);
     }
 
     #[test]

@@ -184,7 +184,8 @@ impl PartitionTask for IngestTask {
     }
 
     fn status(&self) -> TaskStatus {
-        TaskStatus { watermark_ms: self.watermark.current_ms(), ..TaskStatus::default() }
+        let status = TaskStatus { watermark_ms: self.watermark.current_ms(), ..TaskStatus::default() };
+        status.with_dropped(self.decoder.dropped())
     }
 
     fn on_idle(&mut self, out: &mut Vec<Output>) {

@@ -98,7 +98,8 @@ impl PartitionTask for KeyedTask {
     }
 
     fn status(&self) -> TaskStatus {
-        TaskStatus { watermark_ms: self.watermark.current_ms(), ..self.stage.status() }
+        let status = TaskStatus { watermark_ms: self.watermark.current_ms(), ..self.stage.status() };
+        status.with_dropped(self.decoder.dropped())
     }
 
     fn begin_snapshot(&mut self) -> Vec<StateSection> {

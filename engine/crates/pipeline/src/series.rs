@@ -136,10 +136,8 @@ impl SeriesStage {
             late_rows: self.steps.late() + self.calls.late(),
             amended_rows: self.steps.amended() + self.calls.amended(),
             early_rows: self.steps.early() + self.calls.early(),
-            findings_before_turn: 0,
             silences_untold: self.detect.silences_untold(),
-            pages: 0,
-            pages_withheld: 0,
+            ..TaskStatus::default()
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a driver runs: all the stages of one partition.
 
+use codec::Dropped;
 use model::{Output, SourceRecord, StateSection};
 
 use crate::state::InvalidState;
@@ -9,6 +10,10 @@ use crate::state::InvalidState;
 pub struct TaskStatus {
     /// How far event time has come.
     pub watermark_ms: Option<i64>,
+    /// Rows that decoders left out of records that can be read: without a time or a value, or malformed.
+    pub rows_left_out: u64,
+    /// Rows and records of tenants that are not read.
+    pub rows_of_others: u64,
     /// Series that are modelled.
     pub series: u64,
     /// What is set aside for them in memory.
@@ -37,6 +42,15 @@ pub struct TaskStatus {
     pub pages: u64,
     /// Incidents that ended without a page, since the budget did not allow it.
     pub pages_withheld: u64,
+}
+
+impl TaskStatus {
+    /// With what a decoder has left out.
+    #[must_use]
+    pub fn with_dropped(self, dropped: Dropped) -> Self {
+        let rows_of_others = dropped.other_tenant;
+        Self { rows_left_out: dropped.total() - rows_of_others, rows_of_others, ..self }
+    }
 }
 
 /// A synchronous state machine over the records of one partition, in their order.

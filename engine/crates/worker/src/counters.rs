@@ -30,6 +30,8 @@ pub struct WorkerCounters {
     pub(crate) commit_latency_us_max: AtomicU64,
     pub(crate) commit_latency_us_sum: AtomicU64,
     pub(crate) watermark_ms: AtomicI64,
+    pub(crate) rows_left_out: AtomicU64,
+    pub(crate) rows_of_others: AtomicU64,
     pub(crate) series: AtomicU64,
     pub(crate) series_bytes: AtomicU64,
     pub(crate) series_aside: AtomicU64,
@@ -90,6 +92,8 @@ pub struct CounterValues {
     pub commit_latency_us_sum: u64,
     /// What the tasks of the assigned partitions say of themselves, added up; of watermarks the lowest, 0 if there is none.
     pub watermark_ms: i64,
+    pub rows_left_out: u64,
+    pub rows_of_others: u64,
     pub series: u64,
     pub series_refused: u64,
     /// What is set aside for the series in memory.
@@ -132,6 +136,8 @@ impl WorkerCounters {
             commit_latency_us_max: self.commit_latency_us_max.load(Relaxed),
             commit_latency_us_sum: self.commit_latency_us_sum.load(Relaxed),
             watermark_ms: self.watermark_ms.load(Relaxed),
+            rows_left_out: self.rows_left_out.load(Relaxed),
+            rows_of_others: self.rows_of_others.load(Relaxed),
             series: self.series.load(Relaxed),
             series_refused: self.series_refused.load(Relaxed),
             series_bytes: self.series_bytes.load(Relaxed),
@@ -156,6 +162,8 @@ impl WorkerCounters {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
+            sum.rows_left_out += task.rows_left_out;
+            sum.rows_of_others += task.rows_of_others;
             sum.series += task.series;
             sum.series_refused += task.series_refused;
             sum.series_bytes += task.series_bytes;
@@ -172,6 +180,8 @@ impl WorkerCounters {
             sum.pages_withheld += task.pages_withheld;
         }
         self.watermark_ms.store(sum.watermark_ms.unwrap_or_default(), Relaxed);
+        self.rows_left_out.store(sum.rows_left_out, Relaxed);
+        self.rows_of_others.store(sum.rows_of_others, Relaxed);
         self.series.store(sum.series, Relaxed);
         self.series_refused.store(sum.series_refused, Relaxed);
         self.series_bytes.store(sum.series_bytes, Relaxed);

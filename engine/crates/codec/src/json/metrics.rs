@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::mapping::{MetricMapping, Paths, Reader};
 use super::object::{self, Object};
-use crate::decoder::Budget;
+use crate::decoder::{Budget, release};
 use crate::entity::EntityRules;
 use crate::series::{Sample, SampleColumns, SeriesCache, TextIndex};
 use crate::settings::DecoderSettings;
@@ -32,6 +32,8 @@ pub struct MetricsDecoder {
     entity: Arc<EntityRules>,
     dropped: Dropped,
     series: SeriesCache,
+    /// Bytes that name a series, kept for their memory.
+    raw: Vec<u8>,
 }
 
 impl MetricsDecoder {
@@ -42,6 +44,7 @@ impl MetricsDecoder {
             entity: Arc::clone(&settings.entity),
             dropped: Dropped::default(),
             series: SeriesCache::default(),
+            raw: Vec::new(),
         }
     }
 }
@@ -49,6 +52,7 @@ impl MetricsDecoder {
 impl Decoder for MetricsDecoder {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), Rejected> {
         self.limits.check_payload(record.payload)?;
+        release(&mut self.raw);
         self.series.start_record();
         let mapping = &*self.mapping;
         let mut reading = Reading {
@@ -58,7 +62,7 @@ impl Decoder for MetricsDecoder {
             dropped: self.dropped,
             samples: SampleColumns::new(&self.series),
             series: &mut self.series,
-            raw: Vec::new(),
+            raw: &mut self.raw,
             written_ms: record.timestamp_ms,
         };
         object::each_object(record.payload, |object| {
@@ -82,8 +86,7 @@ struct Reading<'m> {
     dropped: Dropped,
     series: &'m mut SeriesCache,
     samples: SampleColumns,
-    /// Bytes that name a series, kept for their memory.
-    raw: Vec<u8>,
+    raw: &'m mut Vec<u8>,
     /// When the Kafka record was written: the time of samples without one.
     written_ms: Option<i64>,
 }
@@ -190,7 +193,7 @@ impl Reading<'_> {
         for paths in mapping.named_labels.values() {
             part(object.first(paths.as_ref()));
         }
-        match self.series.find(0, &self.raw) {
+        match self.series.find(0, self.raw) {
             Ok(labels) => Ok(labels),
             Err(unknown) => {
                 let service = match ruled {

@@ -81,7 +81,7 @@ fn pods_of_one_workload_are_one_entity_and_several_series() {
     let (lines, _) = read(("metrics", "otlp_proto"), &DecoderSettings::default(), &[], &payload);
     let expected = ["cart-1", "cart-2"].map(|pod| {
         format!(
-            r"Gauge __name__=g,host=h1,instance={pod},service.name=shop/cart,zone=a\,b start Some(5) at 9 = 1"
+            r"Gauge __name__=g,host=h1,k8s.pod.name={pod},service.name=shop/cart,zone=a\,b start Some(5) at 9 = 1"
         )
     });
     assert_eq!(lines, expected);

@@ -32,6 +32,7 @@ fn anomaly(service: &str, team: &str, series: u64, time_ms: i64, rarity: f64) ->
         anomaly_score: 1.0 / (1.0 + rarity),
         severity: Severity::Warning,
         summary: String::new(),
+        amended: false,
     }
 }
 
@@ -51,6 +52,7 @@ fn incident(id: u64, service: &str, opened_ms: i64, state: IncidentState) -> Inc
         anomalies: 2,
         split_from: None,
         merged_into: None,
+        amended: false,
     }
 }
 

@@ -242,3 +242,33 @@ fn what_is_too_much_for_a_record_goes_in_several() {
     let wanted: BTreeMap<_, _> = samples.into_iter().chain([((OutputTopic::Spans, "logs"), rows)]).collect();
     assert_eq!(counts, wanted);
 }
+
+#[test]
+fn rows_that_are_left_out_are_counted_and_tell_nothing() {
+    let spec =
+        codec::DECODERS.iter().find(|spec| spec.signal == "metrics" && spec.encoding == "json").unwrap();
+    let rule =
+        codec::TenantRule { tenant: "acme".to_owned(), header: Some("tenant".to_owned()), attribute: None };
+    let mapping = codec::Mapping::parse("metrics", serde_json::json!({ "name": "metric" })).unwrap();
+    let settings =
+        codec::DecoderSettings { tenant: Some(rule.into()), mapping, ..codec::DecoderSettings::default() };
+    let mut task = task((spec.build)(&settings));
+    let mut run = |tenant: &[u8], payload: &str| {
+        let mut out = Vec::new();
+        task.on_record(record(payload.as_bytes(), &[("tenant", tenant)]), &mut out);
+        (out, task.status())
+    };
+    let (out, status) = run(b"other", r#"{"metric": "q", "time": 1760000000, "value": 1}"#);
+    assert!(out.is_empty());
+    assert_eq!((status.rows_of_others, status.rows_left_out, status.watermark_ms), (1, 0, None));
+    let (out, status) = run(b"acme", r#"{"metric": "q", "time": 1760000000, "value": null}"#);
+    assert!(out.is_empty());
+    assert_eq!((status.rows_of_others, status.rows_left_out), (1, 1));
+    // What the mapping asks for is not there.
+    let (out, _) = run(b"acme", r#"{"name": "q", "time": 1760000000, "value": 1}"#);
+    assert_eq!((out.len(), out[0].topic), (1, OutputTopic::DeadLetter));
+    let reason = out[0].headers.iter().find(|(name, _)| name == dead_letter::REASON_HEADER);
+    assert_eq!(reason.unwrap().1, b"no JSON sample: it has none of the members metric");
+    let (out, status) = run(b"acme", r#"{"metric": "q", "time": 1760000000, "value": 1}"#);
+    assert!(out.iter().any(|output| output.topic == OutputTopic::Samples) && status.watermark_ms.is_some());
+}

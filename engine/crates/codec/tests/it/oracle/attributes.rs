@@ -23,13 +23,7 @@ const SERVICE: &[&[&str]] = &[
     &["k8s.node.name"],
     &["host.name"],
 ];
-const INSTANCE: &[&[&str]] = &[
-    &["k8s.pod.name", "k8s.container.name"],
-    &["k8s.pod.name"],
-    &["service.instance.id"],
-    &["container.name"],
-    &["host.name"],
-];
+const INSTANCE: &[&str] = &["k8s.pod.name", "service.instance.id", "container.id", "host.name"];
 
 fn attribute<'a>(
     resource: Option<&'a Resource>,
@@ -60,9 +54,9 @@ pub(super) fn service(resource: Option<&Resource>, depth_max: usize) -> Result<S
     })
 }
 
-/// What tells the instances of a service apart.
-pub(super) fn instance(resource: Option<&Resource>, depth_max: usize) -> Option<String> {
-    first(resource, INSTANCE, depth_max)
+/// What tells the instances of a service apart: the name of an attribute and its value.
+pub(super) fn instance(resource: Option<&Resource>, depth_max: usize) -> Option<(&'static str, String)> {
+    INSTANCE.iter().find_map(|name| Some((*name, first(resource, &[&[name]], depth_max)?)))
 }
 
 /// Adds the attributes to the pairs of a series.

@@ -56,7 +56,10 @@ impl Decoder for MetricsDecoder {
             let (resource, depth_max) = (resource_metrics.resource.as_ref(), self.limits.depth_max);
             let service = attributes::service(resource, depth_max)?;
             let instance = attributes::instance(resource, depth_max);
-            let owner = Owner { service: &service, instance: instance.as_deref() };
+            let owner = Owner {
+                service: &service,
+                instance: instance.as_ref().map(|(name, value)| (*name, value.as_str())),
+            };
             for metric in resource_metrics.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
                 reading.metric(owner, metric)?;
             }
@@ -90,7 +93,7 @@ struct Reading {
 #[derive(Clone, Copy)]
 struct Owner<'a> {
     service: &'a str,
-    instance: Option<&'a str>,
+    instance: Option<(&'a str, &'a str)>,
 }
 
 /// Where a point belongs and when it was.
@@ -268,7 +271,7 @@ impl Reading {
 
     fn labels(&mut self, place: &Place<'_>, quantile: Option<f64>) -> Result<String, Rejected> {
         let mut pairs: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(place.attributes.len() + 3);
-        pairs.extend(place.owner.instance.map(|instance| ("instance", Cow::Borrowed(instance))));
+        pairs.extend(place.owner.instance.map(|(name, value)| (name, Cow::Borrowed(value))));
         attributes::push_labels(&mut pairs, place.attributes, self.limits.depth_max)?;
         if let Some(quantile) = quantile {
             pairs.push(("quantile", Cow::Owned(quantile.to_string())));
