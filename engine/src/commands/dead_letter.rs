@@ -7,11 +7,11 @@ use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use codec::dead_letter::{self, Replayed};
-use kafka::{ConnectionSettings, ScanEnd, TopicScan};
+use kafka::{ConnectionSettings, PartitionExtent, ScanEnd, TopicScan};
 use model::SourceRecord;
 use serde::Serialize;
 
@@ -23,6 +23,8 @@ use crate::engine::connection;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A scan ends where the topic ended when it began, so only brokers that are slow make it long.
 const SCAN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Between lines that say how far a scan has come.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Of a key that is shown.
 const KEY_CHARACTERS_MAX: usize = 128;
 
@@ -96,27 +98,75 @@ struct Counts {
     replayed: u64,
 }
 
-/// The dead-letter topic as it was when this was made.
-struct DeadLetterTopic {
-    scan: TopicScan,
+/// The records of a topic as they were at one time.
+trait Records {
+    fn extents(&self) -> &[PartitionExtent];
+
+    /// Offsets to begin with what was written at this time or later.
+    fn since(&self, time_ms: i64) -> anyhow::Result<Vec<i64>>;
+
+    /// Gives all records from these offsets on to `take`, in order within a partition, until it breaks off.
+    fn read(
+        &self,
+        starts: &[i64],
+        take: &mut dyn FnMut(SourceRecord<'_>) -> ControlFlow<()>,
+    ) -> anyhow::Result<ScanEnd>;
+}
+
+impl Records for TopicScan {
+    fn extents(&self) -> &[PartitionExtent] {
+        self.extents()
+    }
+
+    fn since(&self, time_ms: i64) -> anyhow::Result<Vec<i64>> {
+        Ok(self.since(time_ms)?)
+    }
+
+    fn read(
+        &self,
+        starts: &[i64],
+        take: &mut dyn FnMut(SourceRecord<'_>) -> ControlFlow<()>,
+    ) -> anyhow::Result<ScanEnd> {
+        Ok(self.read(starts, SCAN_TIME_MAX, take)?)
+    }
+}
+
+/// The dead-letter topic as it was when this was made. It is read as often as needed, and never held in memory.
+struct DeadLetterTopic<R> {
+    records: R,
     starts: Vec<i64>,
     replayed: Replayed,
     /// Records that are neither dead letters nor say what was sent again.
     foreign: u64,
 }
 
-impl DeadLetterTopic {
-    /// Reads which of its records were sent again.
+impl DeadLetterTopic<TopicScan> {
     fn open(config: &Config, filter: &Filter) -> anyhow::Result<Self> {
         let connection: ConnectionSettings = connection(config);
-        let scan = TopicScan::new(&connection, &config.topics.dead_letter, TIMEOUT)?;
+        let topic = &config.topics.dead_letter;
+        let topic = Self::of(TopicScan::new(&connection, topic, TIMEOUT)?, filter)?;
+        if topic.foreign > 0 {
+            tracing::warn!(
+                records = topic.foreign,
+                topic = config.topics.dead_letter,
+                "the topic holds records that Foreshock did not write; they are passed over"
+            );
+        }
+        Ok(topic)
+    }
+}
+
+impl<R: Records> DeadLetterTopic<R> {
+    /// Reads which of the records were sent again.
+    fn of(records: R, filter: &Filter) -> anyhow::Result<Self> {
+        let firsts: Vec<i64> = records.extents().iter().map(|extent| extent.first).collect();
         let starts = match filter.begin_ms() {
             // That a record was sent again is said behind it.
-            Some(begin_ms) => scan.since(begin_ms)?,
-            None => scan.beginning(),
+            Some(begin_ms) => records.since(begin_ms)?,
+            None => firsts.clone(),
         };
-        let mut topic = Self { scan, starts, replayed: Replayed::default(), foreign: 0 };
-        let (mut foreign, mut replayed) = (0, Replayed::default());
+        let mut topic = Self { records, starts, replayed: Replayed::default(), foreign: 0 };
+        let (mut foreign, mut replayed) = (0, Replayed::from(firsts));
         topic.scan("reading", |record| {
             if Replayed::is_said_by(&record) {
                 replayed.add(&record).map_err(anyhow::Error::msg)?;
@@ -126,13 +176,6 @@ impl DeadLetterTopic {
             Ok(ControlFlow::Continue(()))
         })?;
         (topic.foreign, topic.replayed) = (foreign, replayed);
-        if topic.foreign > 0 {
-            tracing::warn!(
-                records = topic.foreign,
-                topic = config.topics.dead_letter,
-                "the topic holds records that Foreshock did not write; they are passed over"
-            );
-        }
         Ok(topic)
     }
 
@@ -155,20 +198,47 @@ impl DeadLetterTopic {
     }
 
     fn scan(&self, doing: &str, mut take: impl FnMut(SourceRecord<'_>) -> Taken) -> anyhow::Result<()> {
-        let records = self.scan.extents().iter().zip(&self.starts).map(|(extent, start)| extent.end - start);
-        let records = usize::try_from(records.sum::<i64>()).unwrap_or_default();
-        let bar = progress(doing, records, std::io::stderr().is_terminal());
+        let extents = self.records.extents();
+        let count = extents.iter().zip(&self.starts).map(|(extent, start)| extent.end - start).sum::<i64>();
+        let mut told = Progress::new(doing, usize::try_from(count).unwrap_or_default());
         let mut failed = None;
-        let end = self.scan.read(&self.starts, SCAN_TIME_MAX, |record| {
-            bar.inc(1);
+        let end = self.records.read(&self.starts, &mut |record| {
+            told.another();
             take(record).unwrap_or_else(|error| {
                 failed = Some(error);
                 ControlFlow::Break(())
             })
         })?;
-        bar.finish_and_clear();
+        told.bar.finish_and_clear();
         anyhow::ensure!(end != ScanEnd::OutOfTime, "the topic could not be read within {SCAN_TIME_MAX:?}");
         failed.map_or(Ok(()), Err)
+    }
+}
+
+/// How far a scan has come: a bar where somebody looks, else a line now and then.
+struct Progress {
+    doing: String,
+    count: usize,
+    read: usize,
+    bar: indicatif::ProgressBar,
+    is_terminal: bool,
+    told: Instant,
+}
+
+impl Progress {
+    fn new(doing: &str, count: usize) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        let bar = progress(doing, count, is_terminal);
+        Self { doing: doing.to_owned(), count, read: 0, bar, is_terminal, told: Instant::now() }
+    }
+
+    fn another(&mut self) {
+        self.read += 1;
+        self.bar.inc(1);
+        if !self.is_terminal && self.read.is_multiple_of(1000) && self.told.elapsed() > TELL_EVERY {
+            self.told = Instant::now();
+            eprintln!("{}: {} of at most {} records", self.doing, self.read, self.count);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use model::SourceRecord;
 
 use crate::commands::time_ms;
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(super) struct Filter {
     /// Only records of this topic; may be given several times
     #[arg(long, value_name = "TOPIC")]

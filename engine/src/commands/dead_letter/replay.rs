@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use codec::dead_letter::{DeadLetter, Replayed};
@@ -13,7 +14,7 @@ use model::SourceRecord;
 use serde::Serialize;
 
 use super::filter::Filter;
-use super::{DeadLetterTopic, Listed, TIMEOUT};
+use super::{DeadLetterTopic, Listed, Records, TIMEOUT};
 use crate::commands::{OutputFormat, print};
 use crate::config::Config;
 use crate::engine::connection;
@@ -21,6 +22,7 @@ use crate::engine::connection;
 /// Of one transaction.
 const BATCH_RECORDS_MAX: u64 = 500;
 const BATCH_BYTES_MAX: usize = 4 << 20;
+const BATCH_TIME_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(super) struct Replay {
@@ -58,12 +60,40 @@ impl Replay {
             false => Some(TransactionalWriter::new(&connection, &id, TIMEOUT)?),
         };
         let topic = DeadLetterTopic::open(config, &self.filter)?;
-        let partitions = self.partitions(config, &topic)?;
+        let partitions = |targets: &[String]| {
+            let found = kafka::topics::require(&connection, targets, TIMEOUT);
+            let found = found.map_err(|error| {
+                anyhow::Error::new(error)
+                    .context("the records cannot be sent to where they lay; name a topic with --to-topic")
+            })?;
+            Ok(found.into_iter().map(|state| (state.name, state.partitions)).collect())
+        };
+        let outcome =
+            self.replay(&config.topics.dead_letter, &topic, partitions, writer.as_mut(), |listed| {
+                print(&listed.text(output)?)
+            })?;
+        print(&outcome.text(output)?)
+    }
+
+    /// Without a `writer`, `show` is given what would be sent.
+    fn replay<R: Records, W: Writer>(
+        &self,
+        dead_letter_topic: &str,
+        topic: &DeadLetterTopic<R>,
+        partitions: impl Fn(&[String]) -> anyhow::Result<BTreeMap<String, i32>>,
+        mut writer: Option<&mut W>,
+        mut show: impl FnMut(&Listed<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Outcome> {
+        // A missing topic is known before anything is sent.
+        let partitions = partitions(&self.targets(topic)?)?;
         let mut outcome = Outcome { dry_run: self.dry_run, foreign: topic.foreign, ..Outcome::default() };
-        let mut batch = Batch::new(&config.topics.dead_letter);
+        let mut batch = Batch::new(dead_letter_topic);
         let mut sent = 0;
         topic
             .for_each(&self.filter, "sending", |record, letter, is_replayed| {
+                if let Some(writer) = &mut writer {
+                    batch.commit_if_old(*writer)?;
+                }
                 if is_replayed {
                     outcome.skipped_replayed_before += 1;
                     return Ok(ControlFlow::Continue(()));
@@ -74,20 +104,25 @@ impl Replay {
                 }
                 let target = self.to_topic.as_deref().unwrap_or(letter.topic);
                 match &mut writer {
-                    Some(writer) => batch.send(writer, record, letter, target, partitions[target])?,
-                    None => print(&Listed::of(record, letter, false).text(output)?)?,
+                    Some(writer) => batch.send(*writer, record, letter, target, partitions[target])?,
+                    None => show(&Listed::of(record, letter, false))?,
                 }
                 *outcome.replayed.entry(target.to_owned()).or_default() += 1;
                 sent += 1;
                 Ok(self.filter.limit(sent))
             })
-            .and_then(|()| writer.as_mut().map_or(Ok(()), |writer| batch.commit(writer)))
-            .map_err(|error| error.context(format!("{} were sent again before this", batch.committed)))?;
-        print(&outcome.text(output)?)
+            .and_then(|()| writer.as_mut().map_or(Ok(()), |writer| batch.commit(*writer)))
+            .map_err(|error| {
+                let committed = batch.committed;
+                error.context(format!(
+                    "{committed} were sent again before this; the same command goes on behind them"
+                ))
+            })?;
+        Ok(outcome)
     }
 
-    /// Of the topics to write to, so that a missing one is known before anything is sent.
-    fn partitions(&self, config: &Config, topic: &DeadLetterTopic) -> anyhow::Result<BTreeMap<String, i32>> {
+    /// The topics to write to.
+    fn targets<R: Records>(&self, topic: &DeadLetterTopic<R>) -> anyhow::Result<Vec<String>> {
         let mut targets = BTreeSet::from_iter(self.to_topic.clone());
         if targets.is_empty() {
             topic.for_each(&self.filter, "reading", |_, letter, is_replayed| {
@@ -97,13 +132,23 @@ impl Replay {
                 Ok(ControlFlow::Continue(()))
             })?;
         }
-        let targets: Vec<String> = targets.into_iter().collect();
-        let found = kafka::topics::require(&connection(config), &targets, TIMEOUT);
-        let found = found.map_err(|error| {
-            anyhow::Error::new(error)
-                .context("the records cannot be sent to where they lay; name a topic with --to-topic")
-        })?;
-        Ok(found.into_iter().map(|state| (state.name, state.partitions)).collect())
+        Ok(targets.into_iter().collect())
+    }
+}
+
+/// Writes records that become visible together or not at all.
+trait Writer {
+    fn write(&mut self, record: WriteRecord<'_>) -> anyhow::Result<()>;
+    fn commit(&mut self) -> anyhow::Result<()>;
+}
+
+impl Writer for TransactionalWriter {
+    fn write(&mut self, record: WriteRecord<'_>) -> anyhow::Result<()> {
+        Ok(self.write(record)?)
+    }
+
+    fn commit(&mut self) -> anyhow::Result<()> {
+        Ok(self.commit()?)
     }
 }
 
@@ -113,18 +158,25 @@ struct Batch<'a> {
     replayed: Replayed,
     records: u64,
     bytes: usize,
+    begun: Instant,
     /// Records of the transactions before.
     committed: u64,
 }
 
 impl<'a> Batch<'a> {
     fn new(dead_letter_topic: &'a str) -> Self {
-        Self { dead_letter_topic, replayed: Replayed::default(), records: 0, bytes: 0, committed: 0 }
+        let (replayed, begun) = (Replayed::default(), Instant::now());
+        Self { dead_letter_topic, replayed, records: 0, bytes: 0, begun, committed: 0 }
+    }
+
+    /// So that what is selected here and there on a large topic does not outlive the timeout of transactions.
+    fn commit_if_old(&mut self, writer: &mut impl Writer) -> anyhow::Result<()> {
+        if self.records > 0 && self.begun.elapsed() > BATCH_TIME_MAX { self.commit(writer) } else { Ok(()) }
     }
 
     fn send(
         &mut self,
-        writer: &mut TransactionalWriter,
+        writer: &mut impl Writer,
         record: &SourceRecord<'_>,
         letter: &DeadLetter<'_>,
         target: &str,
@@ -132,6 +184,9 @@ impl<'a> Batch<'a> {
     ) -> anyhow::Result<()> {
         if self.records >= BATCH_RECORDS_MAX || self.bytes >= BATCH_BYTES_MAX {
             self.commit(writer)?;
+        }
+        if self.records == 0 {
+            self.begun = Instant::now();
         }
         // Back among its neighbours, where the topic still is the same.
         let is_back = target == letter.topic && (0..partitions).contains(&letter.partition);
@@ -149,7 +204,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn commit(&mut self, writer: &mut TransactionalWriter) -> anyhow::Result<()> {
+    fn commit(&mut self, writer: &mut impl Writer) -> anyhow::Result<()> {
         if self.records == 0 {
             return Ok(());
         }
@@ -188,3 +243,6 @@ impl Outcome {
         Ok(text)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub struct Replayed {
     /// First to last of each range.
     partitions: BTreeMap<i32, BTreeMap<i64, i64>>,
     ranges: usize,
+    /// The first offset of each partition that still is there; nothing before it is remembered.
+    firsts: Vec<i64>,
 }
 
 /// The payload: `{"partitions":{"0":[[3,7],[9,9]]}}`, ends included.
@@ -27,6 +29,11 @@ struct Payload {
 }
 
 impl Replayed {
+    /// None yet, of a topic whose partitions begin at these offsets.
+    pub fn from(firsts: Vec<i64>) -> Self {
+        Self { firsts, ..Self::default() }
+    }
+
     pub fn insert(&mut self, partition: i32, offset: i64) {
         self.insert_range(partition, offset, offset);
     }
@@ -66,7 +73,10 @@ impl Replayed {
         let payload: Payload = serde_json::from_slice(record.payload)
             .map_err(|error| format!("{place} should say what was replayed, but: {error}"))?;
         for (partition, ranges) in payload.partitions {
-            for (first, last) in ranges.into_iter().filter(|(first, last)| 0 <= *first && first <= last) {
+            let begin =
+                usize::try_from(partition).ok().and_then(|at| self.firsts.get(at)).map_or(0, |first| *first);
+            let is_there = |(first, last): &(i64, i64)| 0 <= *first && first <= last && begin <= *last;
+            for (first, last) in ranges.into_iter().filter(is_there) {
                 self.insert_range(partition, first, last);
                 if self.ranges > RANGES_MAX {
                     return Err(format!("more than {RANGES_MAX} ranges of dead letters were replayed"));
@@ -122,6 +132,20 @@ mod tests {
             prop_assert_eq!(replayed.ranges, ranges);
             prop_assert_eq!(read_back(&replayed), replayed);
         }
+    }
+
+    #[test]
+    fn what_the_topic_has_forgotten_is_not_remembered() {
+        let mut said = Replayed::default();
+        (0..10).step_by(2).for_each(|offset| said.insert(0, offset));
+        said.insert(1, 3);
+        let (headers, payload) = said.to_record();
+        let headers: Vec<(&str, &[u8])> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        let mut read = Replayed::from(vec![5]);
+        read.add(&SourceRecord { headers: &headers, ..crate::decoder::record(&payload) }).unwrap();
+        assert_eq!((read.contains(0, 4), read.contains(0, 6), read.contains(1, 3)), (false, true, true));
+        assert_eq!(read.ranges, 3);
     }
 
     #[test]
