@@ -54,6 +54,7 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
             *chosen = candidate;
         }
     }
+    let mut of_families = Vec::new();
     for family in [Family::Latency, Family::Errors] {
         let mut impacts: BTreeMap<Symbol, Impact> = BTreeMap::new();
         let mut scale: f64 = 0.0;
@@ -90,11 +91,19 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
                 impacts.insert(service, impact);
             }
         }
-        if scale <= 0.0 {
-            continue;
+        if scale > 0.0 {
+            of_families.push((family, impacts, scale));
         }
+    }
+    // Where nobody says what was violated, it is the failures if those who call from outside have more of them than chance gives.
+    let is_entry = |service: &Symbol| view.store.given_edges.iter().all(|(_, callee)| callee != service);
+    let fails_outside = of_families
+        .iter()
+        .any(|(family, impacts, _)| *family == Family::Errors && impacts.keys().any(is_entry));
+    let violated = view.trigger.family.or(fails_outside.then_some(Family::Errors));
+    for (family, impacts, scale) in of_families {
         let mut factor = if family == Family::Errors { ERROR_FACTOR } else { 1.0 };
-        if view.trigger.family.is_some_and(|violated| violated != family) {
+        if violated.is_some_and(|violated| violated != family) {
             factor *= OTHER_FAMILY_FACTOR;
         }
         for (&service, impact) in &impacts {
