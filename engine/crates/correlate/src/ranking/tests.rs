@@ -214,6 +214,28 @@ fn impact_blames_the_deepest_service_that_is_worse() {
     check(&errors.rank_for(&trigger, END_MS), "cart", "impact");
 }
 
+/// `store` is slower and `cart` fails more often: which counts is told by whether `web`, the entry, fails too.
+#[test]
+fn failures_at_the_entry_say_what_was_violated() {
+    let first = |entry_fails: bool| {
+        let mut correlator = graph_of_metrics("requests_in", 1.0, 1.0, true);
+        for minute in 0..13_i64 {
+            let is_broken = minute * 60_000 >= TRIGGER_MS;
+            let wobble = [0.0, 0.01, 0.02][(minute % 3) as usize];
+            for service in ["web", "cart", "store"] {
+                let fails = is_broken && (service == "cart" || (service == "web" && entry_fails));
+                let latency = if is_broken && service == "store" { 0.17 } else { 0.1 } + wobble / 10.0;
+                let availability = if fails { 95.0 } else { 99.9 } - wobble;
+                correlator.observe_point(minute * 60_000, service, "latency_avg", latency);
+                correlator.observe_point(minute * 60_000, service, "availability", availability);
+            }
+        }
+        correlator.rank(TRIGGER_MS, END_MS).remove(0)
+    };
+    assert_eq!(first(false).service, "store");
+    assert_eq!(first(true).service, "cart");
+}
+
 #[test]
 fn latency_speaks_only_without_graph_and_traces() {
     let alone = graph_of_metrics("latency_avg", 0.1, 0.5, false).rank(TRIGGER_MS, END_MS);
