@@ -8,6 +8,8 @@ use proto::foreshock::v1;
 use proto::foreshock::v1::incident_service_client::IncidentServiceClient;
 use proto::foreshock::v1::remark_service_client::RemarkServiceClient;
 
+mod screen;
+
 use super::OutputFormat;
 use super::client::{ClientArguments, Connection, author_or_user, said};
 
@@ -126,13 +128,13 @@ impl Incidents {
                 let request = v1::GetIncidentRequest { incident: incident.clone() };
                 let response = client.get_incident(request).await.map_err(said)?.into_inner();
                 let incident = response.incident.context("the engine sent no incident")?;
-                self.print(&[incident], "")?;
+                self.print(&[incident], "", screen::text)?;
             }
             Action::Watch { resume_token } => {
                 let request = v1::WatchIncidentsRequest { resume_token: resume_token.clone() };
                 let mut stream = client.watch_incidents(request).await.map_err(said)?.into_inner();
                 while let Some(response) = stream.message().await.map_err(said)? {
-                    self.print(response.incident.as_slice(), &response.resume_token)?;
+                    self.print(response.incident.as_slice(), &response.resume_token, super::incident_text)?;
                 }
             }
         }
@@ -180,7 +182,7 @@ impl Incidents {
             let page = client.list_incidents(request).await.map_err(said)?.into_inner();
             printed += page.incidents.len();
             match self.output {
-                OutputFormat::Json => self.print(&page.incidents, "")?,
+                OutputFormat::Json => self.print(&page.incidents, "", super::incident_text)?,
                 OutputFormat::Text => {
                     for incident in &page.incidents {
                         let held = match (incident.silenced_by.is_empty(), incident.inhibited_by.is_empty()) {
@@ -211,7 +213,12 @@ impl Incidents {
         Ok(())
     }
 
-    fn print(&self, incidents: &[v1::Incident], resume_token: &str) -> anyhow::Result<()> {
+    fn print(
+        &self,
+        incidents: &[v1::Incident],
+        resume_token: &str,
+        text: fn(&model::Incident) -> String,
+    ) -> anyhow::Result<()> {
         for shown in incidents {
             let incident = model_of(shown);
             match self.output {
@@ -225,7 +232,7 @@ impl Incidents {
                         let by = shown.inhibited_by.join(", ");
                         held += &format!("    not told unless it was before: inhibited by incident {by}\n");
                     }
-                    super::print(&(super::incident_text(&incident) + &held + &remarks))?;
+                    super::print(&(text(&incident) + &held + &remarks))?;
                 }
                 OutputFormat::Json => {
                     let mut value = serde_json::json!(incident);
