@@ -1,22 +1,24 @@
 //! The configuration: YAML, unknown keys are errors, `${NAME}` is taken from the environment.
 
+pub mod calendars;
 pub mod receivers;
+pub mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use checkpoint::SnapshotName;
-use codec::{DecoderSettings, DecoderSpec, EntityRules, Mapping, TenantRule};
+use codec::EntityRules;
 use deliver::DeliverySettings;
 use detectors::series_gone::SeriesGone;
-use model::Matcher;
 use pipeline::settings::{AnalysisSettings, BudgetSettings, DetectorSettings, SeriesCalendar, Span};
 use pipeline::silence::Rule;
 use serde::Deserialize;
 
+pub use self::calendars::CalendarConfig;
 use self::receivers::ReceiversConfig;
+pub use self::sources::{Keyed, Signal, SourceConfig};
 
 /// The commented defaults of every key.
 pub const DEFAULT_YAML: &str = include_str!("../default.yaml");
@@ -39,44 +41,6 @@ pub struct Config {
     pub grpc: GrpcConfig,
     pub http: HttpConfig,
     pub receivers: ReceiversConfig,
-}
-
-/// By whose clock some series have their days.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CalendarConfig {
-    /// What was learned is kept under it; the time zone if it is not given.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// The series must satisfy all of these matchers; without any, every series.
-    #[serde(default, rename = "match")]
-    pub matchers: Vec<String>,
-    /// As in the IANA database.
-    pub time_zone: String,
-    /// An iCalendar file.
-    #[serde(default)]
-    pub holidays: Option<PathBuf>,
-}
-
-impl CalendarConfig {
-    fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or(&self.time_zone)
-    }
-
-    fn resolve(&self) -> Result<SeriesCalendar, String> {
-        let matchers = self.matchers.iter().cloned().map(Matcher::try_from);
-        let matchers = matchers.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        let read = |path: &PathBuf| {
-            std::fs::read_to_string(path).map_err(|error| format!("holidays: {}: {error}", path.display()))
-        };
-        let holidays = self.holidays.as_ref().map(read).transpose()?;
-        let calendar = calendars::calendar(&self.time_zone, holidays.as_deref());
-        let calendar = calendar.map_err(|reason| match &self.holidays {
-            Some(path) => format!("{} ({reason})", path.display()),
-            None => reason,
-        })?;
-        Ok(SeriesCalendar { name: self.name().to_owned(), matchers, calendar })
-    }
 }
 
 /// How alerts are written to their topic, and how many page.
@@ -193,113 +157,6 @@ impl std::fmt::Debug for KafkaConfig {
 pub enum Start {
     Earliest,
     Latest,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceConfig {
-    pub topic: String,
-    pub signal: Signal,
-    /// One that the list of decoders has for the signal.
-    pub encoding: String,
-    /// What whoever writes the topic keys its records by, so that all of one key lie on one partition.
-    #[serde(default)]
-    pub keyed: Option<Keyed>,
-    /// Where objects of the encoding `json` hold what is read, by its keys for the signal.
-    #[serde(default)]
-    pub mapping: Option<serde_json::Value>,
-    /// In place of those for all sources.
-    #[serde(default)]
-    pub entity: Option<EntityRules>,
-    /// How rows of the engine's tenant are known; none: all are its.
-    #[serde(default)]
-    pub tenant: Option<TenantRule>,
-}
-
-impl SourceConfig {
-    /// What reads the records of the source.
-    pub fn decoder(&self, config: &Config) -> Result<(&'static DecoderSpec, DecoderSettings), String> {
-        let signal = self.signal.as_str();
-        let of_signal = || codec::DECODERS.iter().filter(|spec| spec.signal == signal);
-        let Some(spec) = of_signal().find(|spec| spec.encoding == self.encoding) else {
-            let known: Vec<&str> = of_signal().map(|spec| spec.encoding).collect();
-            return Err(format!(
-                "no decoder reads {signal} as {:?}; there are {}",
-                self.encoding,
-                known.join(", ")
-            ));
-        };
-        let mut settings = DecoderSettings::default();
-        if let Some(mapping) = &self.mapping {
-            if !spec.has_mapping() {
-                return Err(format!(
-                    "only the encoding json has a mapping; {} says itself what is where",
-                    spec.encoding
-                ));
-            }
-            settings.mapping =
-                Mapping::parse(signal, mapping.clone()).map_err(|error| format!("mapping: {error}"))?;
-        }
-        if let Some(entity) = &self.entity {
-            if !spec.has_entity_rules() {
-                return Err("entity: events name their service themselves".to_owned());
-            }
-            let EntityRules { instance, labels, .. } = EntityRules::default();
-            if !spec.has_resources() && (entity.instance != instance || entity.labels != labels) {
-                return Err(format!(
-                    "entity: instance and labels are those of resources in OTLP; {} has its labels with its rows",
-                    spec.encoding
-                ));
-            }
-        }
-        settings.entity = Arc::new(self.entity.clone().unwrap_or_else(|| config.entity.clone()));
-        if let Some(rule) = &self.tenant {
-            match (&rule.header, &rule.attribute) {
-                (None, None) => {
-                    return Err(
-                        "tenant: name a header or an attribute that says whose rows they are".to_owned()
-                    );
-                }
-                (_, Some(_)) if !spec.has_resources() => {
-                    return Err(format!(
-                        "tenant: attributes are those of resources in OTLP; with {} name a header",
-                        spec.encoding
-                    ));
-                }
-                _ => {}
-            }
-            settings.tenant = Some(Arc::new(TenantRule { tenant: config.tenant.clone(), ..rule.clone() }));
-        }
-        Ok((spec, settings))
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Keyed {
-    /// All series of an entity lie on one partition, so they are judged where they are read.
-    Entity,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Signal {
-    Metrics,
-    Logs,
-    Spans,
-    Events,
-}
-
-impl Signal {
-    /// As in the list of decoders.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Metrics => "metrics",
-            Self::Logs => "logs",
-            Self::Spans => "spans",
-            Self::Events => "events",
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -727,7 +584,7 @@ mod tests {
         for signal in ["metrics", "logs"] {
             // The message lists what is allowed.
             let nonsense = serde_json::json!({ "nonsense": 1 });
-            let message = Mapping::parse(signal, nonsense).unwrap_err();
+            let message = codec::Mapping::parse(signal, nonsense).unwrap_err();
             let keys = message.split('`').skip(3).step_by(2);
             assert!(keys.clone().count() > 5, "{message}");
             for key in keys {

@@ -14,6 +14,8 @@ pub use logs::LogsDecoder;
 pub use metrics::MetricsDecoder;
 pub use spans::SpansDecoder;
 
+use crate::Dropped;
+use crate::decoder::Budget;
 use crate::wire::{Fields, Message, WireError};
 
 /// The parts that the telemetry of one resource has in all three signals.
@@ -50,6 +52,20 @@ impl<'a> OfResource<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Counts them as another tenant's. They must be readable all the same, as `read` tells.
+    fn leave_out<T>(
+        &self,
+        budget: &mut Budget,
+        dropped: &mut Dropped,
+        read: impl Fn(&'a [u8]) -> Result<T, WireError>,
+    ) -> Result<(), Stop> {
+        self.each(|item| {
+            read(item)?;
+            dropped.other_tenant += 1;
+            Ok(budget.take(1, 0)?)
+        })
     }
 }
 

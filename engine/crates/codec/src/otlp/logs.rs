@@ -38,11 +38,7 @@ impl LogsDecoder {
             let resource_logs = OfResource::of(field.bytes()?)?;
             let resource = Resource::of(MESSAGE, &resource_logs.resource, limits.depth_max)?;
             if !resource.is_of(self.settings.tenant.as_deref()) {
-                resource_logs.each(|item| {
-                    let _ = LogRecord::of(item)?;
-                    dropped.other_tenant += 1;
-                    Ok(budget.take(1, 0)?)
-                })?;
+                resource_logs.leave_out(&mut budget, &mut dropped, LogRecord::of)?;
                 continue;
             }
             let service = resource.service(&self.settings.entity)?;

@@ -36,11 +36,7 @@ impl SpansDecoder {
             let resource_spans = OfResource::of(field.bytes()?)?;
             let resource = Resource::of(MESSAGE, &resource_spans.resource, limits.depth_max)?;
             if !resource.is_of(self.settings.tenant.as_deref()) {
-                resource_spans.each(|item| {
-                    let _ = Span::of(item)?;
-                    dropped.other_tenant += 1;
-                    Ok(budget.take(1, 0)?)
-                })?;
+                resource_spans.leave_out(&mut budget, &mut dropped, Span::of)?;
                 continue;
             }
             let service = resource.service(&self.settings.entity)?;
