@@ -477,6 +477,10 @@ impl Config {
             if !names.insert(name) {
                 return Err(format!("detectors: two are called {name}; give one a name: of its own"));
             }
+            // States are known by the name, with that of the calendar behind this sign.
+            if name.contains('@') {
+                return Err(format!("detectors: {name}: a name must not hold @"));
+            }
             if detector.kind == SeriesGone::NAME {
                 Rule::new(detector).map_err(|error| format!("detectors: {name}: {error}"))?;
                 continue;

@@ -89,6 +89,11 @@ fn events(text: &str, zone: Tz) -> Result<Vec<Event>, String> {
             "RRULE" => open.rule = Some(value.to_owned()),
             "RDATE" => open.others.extend(times(value)?),
             "EXDATE" => open.except.extend(times(value)?),
+            "DURATION" | "RECURRENCE-ID" => {
+                return Err(format!(
+                    "line {line}: {name} is not read; write each time with DTSTART and DTEND"
+                ));
+            }
             "STATUS" => open.is_cancelled = value.eq_ignore_ascii_case("CANCELLED"),
             _ => {}
         }
@@ -169,6 +174,9 @@ fn times_of(event: Event, zone: Tz) -> Result<Vec<(i64, i64)>, String> {
         (Time::Day(_), _) => Some(1),
         (Time::At(..), _) => None,
     };
+    if event.end.is_some_and(|end| from(end) < from(start)) {
+        return Err("DTEND is before DTSTART".to_owned());
+    }
     let length_ms = event.end.map_or(0, |end| from(end) - from(start));
     let end_of = |start_ms: i64| match days {
         Some(days) => {
@@ -185,26 +193,39 @@ fn times_of(event: Event, zone: Tz) -> Result<Vec<(i64, i64)>, String> {
 /// When a rule gives the event, until 2100.
 fn repeated(first: NaiveDateTime, zone: Tz, rule: &str) -> Result<Vec<i64>, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("RRULE {rule:?}: {error}");
-    // A rule may end on a day; the library wants a time in UTC.
-    let parts = rule.split(';').map(|part| match part.split_once('=') {
-        Some((key, until)) if key.eq_ignore_ascii_case("UNTIL") && !until.contains('T') => {
-            format!("UNTIL={until}T235959Z")
+    // It is told by the clock on the wall, which the library knows as UTC; what a change of the clock skips stays in this way.
+    let mut parts = Vec::new();
+    for part in rule.split(';') {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        if key.eq_ignore_ascii_case("FREQ")
+            && ["HOURLY", "MINUTELY", "SECONDLY"].iter().any(|often| value.eq_ignore_ascii_case(often))
+        {
+            return Err(wrong(&"holidays repeat daily at the most"));
         }
-        Some((key, until)) if key.eq_ignore_ascii_case("UNTIL") && !until.ends_with('Z') => {
-            format!("UNTIL={until}Z")
-        }
-        _ => part.to_owned(),
-    });
-    let text = parts.collect::<Vec<String>>().join(";");
-    let start = rrule::Tz::from(zone)
-        .from_local_datetime(&first)
-        .earliest()
-        .ok_or_else(|| wrong(&"it begins at a time that there is not"))?;
+        parts.push(if !key.eq_ignore_ascii_case("UNTIL") {
+            part.to_owned()
+        } else if !value.contains('T') {
+            format!("UNTIL={value}T235959Z")
+        } else {
+            match time(value, "", zone)? {
+                Time::At(at, Tz::UTC) if value.ends_with('Z') => {
+                    let local = zone.from_utc_datetime(&at).naive_local();
+                    format!("UNTIL={}", local.format("%Y%m%dT%H%M%SZ"))
+                }
+                _ => format!("UNTIL={value}Z"),
+            }
+        });
+    }
+    let text = parts.join(";");
+    let start = rrule::Tz::UTC.from_utc_datetime(&first);
     let parsed: RRule<Unvalidated> = text.parse().map_err(|error| wrong(&error))?;
     let set: RRuleSet = parsed.build(start).map_err(|error| wrong(&error))?;
     let end = chrono::DateTime::from_timestamp_millis(LAST_MS).unwrap_or_default();
-    let set = set.before(end.with_timezone(&rrule::Tz::from(zone)));
-    Ok(set.all(RULE_TIMES_MAX).dates.into_iter().map(|date| date.timestamp_millis()).collect())
+    let found = set.before(end.with_timezone(&rrule::Tz::UTC)).all(RULE_TIMES_MAX);
+    if found.limited {
+        return Err(wrong(&format!("it gives more than {RULE_TIMES_MAX} times until 2100; end it by UNTIL")));
+    }
+    Ok(found.dates.into_iter().map(|date| ms(date.naive_utc(), zone)).collect())
 }
 
 #[cfg(test)]
@@ -269,6 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_ends_by_the_clock_on_the_wall_and_misses_no_day() {
+        let day_ms = 86_400_000;
+        for until in ["20301231", "20301231T000000", "20301230T230000Z"] {
+            let days =
+                found(&format!("DTSTART;VALUE=DATE:20301230\nRRULE:FREQ=DAILY;UNTIL={until}")).unwrap();
+            assert_eq!(days, [(at("2030-12-29T23:00:00Z"), at("2030-12-31T23:00:00Z"))], "{until}");
+        }
+        // In Cairo the night of 2024-04-26 begins at one.
+        let days = event("DTSTART;VALUE=DATE:20240425\nRRULE:FREQ=DAILY;COUNT=3");
+        let days = holidays(&days, Tz::Africa__Cairo).unwrap();
+        assert_eq!(days.iter().map(|(from, to)| to - from).sum::<i64>(), 3 * day_ms - 3_600_000);
+    }
+
+    #[test]
     fn times_have_zones() {
         let lines = "DTSTART;TZID=America/New_York:20260703T120000\nDTEND;TZID=America/New_York:20260703T180000\n\
                      BEGIN:VALARM\nDTSTART:20200101\nEND:VALARM";
@@ -284,6 +319,10 @@ mod tests {
             ("DTSTART;TZID=Nowhere:20260101T000000", "Nowhere"),
             ("DTSTART;VALUE=DATE:20260101\nRRULE:FREQ=OFTEN", "FREQ=OFTEN"),
             ("SUMMARY:none", "DTSTART"),
+            ("DTSTART;VALUE=DATE:20260101\nRRULE:FREQ=SECONDLY;BYHOUR=0", "daily at the most"),
+            ("DTSTART;VALUE=DATE:20260101\nDURATION:P3D", "DTEND"),
+            ("DTSTART;VALUE=DATE:20260103\nDTEND;VALUE=DATE:20260101", "before DTSTART"),
+            ("DTSTART;VALUE=DATE:19000101\nRRULE:FREQ=DAILY", "UNTIL"),
         ] {
             let message = found(lines).unwrap_err();
             assert!(message.contains(part), "{message}");

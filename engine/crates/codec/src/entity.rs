@@ -65,16 +65,18 @@ static DEFAULTS: LazyLock<Vec<Template>> =
     LazyLock::new(|| DEFAULT_SERVICE.iter().map(|text| text.parse().expect("tested")).collect());
 
 impl EntityRules {
-    /// The service by the rules; what `otherwise` says if there are none.
+    /// The service by the first rule of which all attributes are there.
+    pub(crate) fn ruled<'a>(&self, get: impl Fn(&str) -> Option<Cow<'a, str>>) -> Option<String> {
+        first(&self.service, &get)
+    }
+
+    /// The service by the rules; what `otherwise` says if none holds.
     pub(crate) fn service<'a>(
         &self,
         get: impl Fn(&str) -> Option<Cow<'a, str>>,
         otherwise: impl FnOnce() -> Cow<'a, str>,
     ) -> Cow<'a, str> {
-        if self.service.is_empty() {
-            return otherwise();
-        }
-        first(&self.service, &get).map_or(Cow::Borrowed(UNKNOWN_SERVICE), Cow::Owned)
+        self.ruled(get).map_or_else(otherwise, Cow::Owned)
     }
 
     /// Whether the service of a resource is just what `service.name` and `service.namespace` say.

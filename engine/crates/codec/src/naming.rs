@@ -51,15 +51,19 @@ pub(crate) fn workload<'a>(kind: &str, name: &'a str) -> &'a str {
     let is_random = |text: &str| text.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte));
     let is_hash = |text: &str| (6..=10).contains(&text.len()) && is_random(text);
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    // Of a cron job, the minute of its start.
+    let is_minute = |text: &str| text.len() == 8 && is_number(text);
     match kind {
         "ReplicaSet" => without(name, &is_hash),
         "Pod" => match without(name, &|text| text.len() == 5 && is_random(text)) {
             // Of a stateful set.
             same if same.len() == name.len() => without(name, &is_number),
-            owner => without(owner, &is_hash),
+            owner => match without(owner, &is_hash) {
+                same if same.len() == owner.len() => without(owner, &is_minute),
+                workload => workload,
+            },
         },
-        // Of a cron job, the minute of its start.
-        "Job" => without(name, &|text| text.len() == 8 && is_number(text)),
+        "Job" => without(name, &is_minute),
         _ => name,
     }
 }
@@ -85,6 +89,11 @@ mod tests {
             "shop/cart"
         );
         assert_eq!(service(&[("host", "h")]), UNKNOWN_SERVICE);
+        for (pod, workload) in
+            [("backup-29310240-x2x7z", "backup"), ("cart-5d9f7c6b8-x2x7z", "cart"), ("store-0", "store")]
+        {
+            assert_eq!(workload_of(pod), workload);
+        }
         assert_eq!(metric_kind("requests_total"), MetricKind::Counter);
         assert_eq!(metric_kind("temperature"), MetricKind::Gauge);
     }

@@ -46,8 +46,9 @@ impl Decoder for TextDecoder {
         let header = |name: &str| record.header(name).map(Cow::Borrowed);
         let usual =
             || header("service.name").filter(|name| !name.is_empty()).unwrap_or(UNKNOWN_SERVICE.into());
-        let of_record = self.entity.service(header, usual);
-        let is_ruled = !self.entity.service.is_empty();
+        let ruled = self.entity.ruled(header);
+        let is_ruled = ruled.is_some();
+        let of_record = ruled.map_or_else(usual, Cow::Owned);
         let mut budget = Budget::new(self.limits);
         let mut dropped = self.dropped;
         let mut logs = LogBatchBuilder::default();

@@ -24,3 +24,4 @@ pub use graph::ServiceGraph;
 pub use grouping::{Grouper, GrouperSettings};
 pub use ranking::{Family, RANKERS, Ranker, Trigger};
 pub use template::template_of;
+pub use traces::COMPLETE_AFTER_MS;

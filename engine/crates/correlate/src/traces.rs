@@ -8,6 +8,8 @@ use crate::symbols::Symbol;
 
 /// A trace is complete once the watermark is this far past its last span.
 pub const SETTLE_MS: i64 = 15_000;
+/// So long after the end of a bucket all of its traces are there, unless they are late.
+pub const COMPLETE_AFTER_MS: i64 = 30_000;
 const SPANS_MAX: usize = 2_000;
 const LOGS_MAX: usize = 4_000;
 

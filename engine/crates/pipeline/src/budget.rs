@@ -75,7 +75,8 @@ impl Scope {
     /// Begins a test; returns its level.
     fn level(&mut self, pages_per_week: f64, now_ms: i64) -> f64 {
         let weeks = now_ms.saturating_sub(self.last_ms).max(0) as f64 / WEEK_MS;
-        self.last_ms = self.last_ms.max(now_ms);
+        // One time from far ahead must not keep wealth from coming in until then.
+        self.last_ms = self.last_ms.max(now_ms.min(self.last_ms.saturating_add(WEEK_MS as i64)));
         self.wealth = (self.wealth + weeks * pages_per_week).min(pages_per_week);
         self.tests *= (-weeks).exp2();
         let per_week = std::f64::consts::LN_2 * self.tests;

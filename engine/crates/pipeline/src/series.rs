@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use alerts::Encoding;
-use correlate::EdgeCall;
+use correlate::{COMPLETE_AFTER_MS, EdgeCall};
 use detectors::Point;
 use hashbrown::HashMap;
 use model::labels::{NAME, SERVICE};
@@ -38,7 +38,7 @@ const WATERMARKS: &str = "watermarks";
 const AMENDMENTS: &str = "amendments";
 
 /// How much later than spans calls are counted: a trace must be complete, and its end lies within a step.
-pub const CALLS_DELAY_MS: i64 = 30_000;
+pub const CALLS_DELAY_MS: i64 = COMPLETE_AFTER_MS;
 /// Series whose points go on as evidence, at the most: those that came first.
 const EVIDENCE_SERIES_MAX: u32 = 20_000;
 /// Services that are remembered as known, at the most.

@@ -119,8 +119,12 @@ impl Reading<'_> {
             }
         }
         let paths = || mapping.values.values().flat_map(|paths| paths.as_ref());
-        if is_any || paths().any(|path| object.is_null(path)) {
+        if is_any {
             return Ok(());
+        }
+        if paths().any(|path| object.is_null(path)) {
+            self.dropped.no_value += 1;
+            return self.budget.take(1, 0);
         }
         Err(READER.missing(&paths().collect::<Vec<_>>()))
     }
@@ -169,10 +173,10 @@ impl Reading<'_> {
             None => SERVICES.iter().find_map(|name| named(name)),
         };
         // By rules it may be named by any member.
-        let ruled = (!self.entity.service.is_empty()).then(|| {
-            let get = |name: &str| self.attribute(object, name).and_then(object::text);
-            self.entity.service(get, || Cow::Borrowed(""))
-        });
+        let by_rules = || self.entity.ruled(|name: &str| self.attribute(object, name).and_then(object::text));
+        // A mapping says more of this source.
+        let ruled: Option<Cow<'_, str>> =
+            if mapping.service.is_none() { by_rules().map(Cow::Owned) } else { None };
         self.raw.clear();
         let (member, configured) = match name {
             Name::Member(value) => (Some(value), ""),

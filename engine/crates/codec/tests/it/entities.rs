@@ -147,6 +147,25 @@ fn rules_name_the_entity_of_every_signal() {
 
 /// By rules a service may come from a member that is no part of a series otherwise.
 #[test]
+fn where_no_rule_holds_the_encoding_says_the_service_and_a_mapping_says_more() {
+    let mut settings = ruled(r#"{"service": ["{team}/{app}"]}"#);
+    let payload = br#"{"timestamp": 1760000000, "name": "g", "value": 1, "labels": {"job": "cart"}}"#;
+    let (found, _) = read(("metrics", "json"), &settings, &[], payload);
+    assert!(found[0].contains("service.name=cart"), "{found:?}");
+    let line = b"<11>1 2025-10-09T08:53:20Z host cart 7 - - failed";
+    let (found, _) = read(("logs", "plain"), &settings, &[], line);
+    assert!(found[0].contains(r#"service: "cart""#), "{found:?}");
+    let payload =
+        br#"{"timestamp": 1760000000, "name": "g", "value": 1, "team": "shop", "app": "web", "unit": "cart"}"#;
+    let (found, _) = read(("metrics", "json"), &settings, &[], payload);
+    assert!(found[0].contains("service.name=shop/web"), "{found:?}");
+    settings.mapping =
+        foreshock_codec::Mapping::parse("metrics", serde_json::json!({"service": "unit"})).unwrap();
+    let (found, _) = read(("metrics", "json"), &settings, &[], payload);
+    assert!(found[0].contains("service.name=cart"), "{found:?}");
+}
+
+#[test]
 fn series_that_differ_in_their_entity_only_are_two() {
     let settings = ruled(r#"{"service": ["{app}"]}"#);
     let of = |app| format!(r#"{{"time": 1760000000, "name": "q", "value": 1, "app": "{app}"}}"#);

@@ -66,7 +66,7 @@ fn several_values_and_several_rows() {
     ];
     assert_eq!(
         read("metrics", mapping, payload),
-        Ok((expected.map(str::to_owned).to_vec(), Dropped::default()))
+        Ok((expected.map(str::to_owned).to_vec(), Dropped { no_value: 1, ..Dropped::default() }))
     );
 }
 

@@ -5,9 +5,7 @@ use model::{Anomaly, Severity};
 use super::{Grouper, OpenIncident, REVIEW_AFTER_MS};
 use crate::collector::TraceEvidence;
 use crate::evidence::{BUCKET_MS, Correlator};
-
-/// So long after the end of a bucket all of its traces are there, unless they are late.
-const COMPLETE_AFTER_MS: i64 = 30_000;
+use crate::traces::COMPLETE_AFTER_MS;
 
 impl Grouper {
     /// An anomaly was told that is none: it counts no longer. An incident that has no others ends with the next step.
@@ -63,7 +61,8 @@ impl Grouper {
 impl OpenIncident {
     /// Whether all that it was opened for was withdrawn.
     pub fn is_withdrawn(&self) -> bool {
-        self.incident.amended && self.incident.anomalies == 0 && !self.by_hand
+        let has_none = || self.members.values().all(|member| member.anomalies == 0);
+        self.incident.amended && !self.by_hand && has_none()
     }
 
     /// Whether causes are to be ranked again because of late traces by now; that is noted as done.
