@@ -186,14 +186,25 @@ impl<R: Records> DeadLetterTopic<R> {
         doing: &str,
         mut take: impl FnMut(&SourceRecord<'_>, &dead_letter::DeadLetter<'_>, bool) -> Taken,
     ) -> anyhow::Result<()> {
-        self.scan(doing, |record| {
-            let Some(letter) = dead_letter::DeadLetter::of(&record) else {
-                return Ok(ControlFlow::Continue(()));
-            };
-            if !filter.selects(&record, &letter) {
-                return Ok(ControlFlow::Continue(()));
+        self.for_each_record(filter, doing, |selected| match selected {
+            Some((record, letter, is_replayed)) => take(record, letter, is_replayed),
+            None => Ok(ControlFlow::Continue(())),
+        })
+    }
+
+    /// The same, but `take` is called for what is not selected too, without it.
+    fn for_each_record(
+        &self,
+        filter: &Filter,
+        doing: &str,
+        mut take: impl FnMut(Option<(&SourceRecord<'_>, &dead_letter::DeadLetter<'_>, bool)>) -> Taken,
+    ) -> anyhow::Result<()> {
+        self.scan(doing, |record| match dead_letter::DeadLetter::of(&record) {
+            Some(letter) if filter.selects(&record, &letter) => {
+                let is_replayed = self.replayed.contains(record.partition, record.offset);
+                take(Some((&record, &letter, is_replayed)))
             }
-            take(&record, &letter, self.replayed.contains(record.partition, record.offset))
+            _ => take(None),
         })
     }
 

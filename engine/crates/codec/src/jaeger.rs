@@ -14,7 +14,7 @@ use crate::decoder::{Batch as _, Budget};
 use crate::entity::EntityRules;
 use crate::otlp::{span_id, trace_id};
 use crate::settings::DecoderSettings;
-use crate::wire::{Fields, Message, WireError};
+use crate::wire::{ATTRIBUTES_MAX, Fields, Message, WireError};
 use crate::{Decoder, Dropped, Limits, Rejected, naming, time};
 
 const MESSAGE: &str = "Jaeger span";
@@ -128,6 +128,7 @@ impl<'a> Span<'a> {
             let field = field?;
             match field.number {
                 1 => span.service = field.text()?,
+                2 if span.process.len() == ATTRIBUTES_MAX => return Err(WireError::TooManyAttributes),
                 2 => span.process.push(Tag::of(field.bytes()?)?),
                 _ => {}
             }

@@ -8,6 +8,8 @@ use crate::Rejected;
 
 /// Messages within messages, as the reference implementations and prost bound them.
 pub(crate) const LEVELS_MAX: usize = 100;
+/// Attributes of a resource: each takes much more in memory than the two bytes of an empty one.
+pub(crate) const ATTRIBUTES_MAX: usize = 4_096;
 
 /// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +28,8 @@ pub(crate) enum WireError {
     Mismatch { field: u32 },
     #[error("the text in field {field} is not UTF-8")]
     Utf8 { field: u32 },
+    #[error("a resource has more than {ATTRIBUTES_MAX} attributes")]
+    TooManyAttributes,
     #[error("its messages nest deeper than {LEVELS_MAX} levels")]
     TooDeep,
 }

@@ -12,7 +12,7 @@ use crate::commands::time_ms;
 pub(super) struct Filter {
     /// Only records of this topic; may be given several times
     #[arg(long, value_name = "TOPIC")]
-    topic: Vec<String>,
+    pub(super) topic: Vec<String>,
     /// Only records whose reason holds this text
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,

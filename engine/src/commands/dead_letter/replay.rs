@@ -37,6 +37,9 @@ pub(super) struct Replay {
     /// Only say what would be sent again
     #[arg(long)]
     dry_run: bool,
+    /// Of one transaction
+    #[arg(skip = BATCH_TIME_MAX)]
+    batch_time_max: Duration,
 }
 
 /// What became of the records that the filter selects.
@@ -87,13 +90,16 @@ impl Replay {
         // A missing topic is known before anything is sent.
         let partitions = partitions(&self.targets(topic)?)?;
         let mut outcome = Outcome { dry_run: self.dry_run, foreign: topic.foreign, ..Outcome::default() };
-        let mut batch = Batch::new(dead_letter_topic);
+        let mut batch = Batch::new(dead_letter_topic, self.batch_time_max);
         let mut sent = 0;
         topic
-            .for_each(&self.filter, "sending", |record, letter, is_replayed| {
+            .for_each_record(&self.filter, "sending", |selected| {
                 if let Some(writer) = &mut writer {
                     batch.commit_if_old(*writer)?;
                 }
+                let Some((record, letter, is_replayed)) = selected else {
+                    return Ok(ControlFlow::Continue(()));
+                };
                 if is_replayed {
                     outcome.skipped_replayed_before += 1;
                     return Ok(ControlFlow::Continue(()));
@@ -159,19 +165,20 @@ struct Batch<'a> {
     records: u64,
     bytes: usize,
     begun: Instant,
+    time_max: Duration,
     /// Records of the transactions before.
     committed: u64,
 }
 
 impl<'a> Batch<'a> {
-    fn new(dead_letter_topic: &'a str) -> Self {
+    fn new(dead_letter_topic: &'a str, time_max: Duration) -> Self {
         let (replayed, begun) = (Replayed::default(), Instant::now());
-        Self { dead_letter_topic, replayed, records: 0, bytes: 0, begun, committed: 0 }
+        Self { dead_letter_topic, replayed, records: 0, bytes: 0, begun, time_max, committed: 0 }
     }
 
     /// So that what is selected here and there on a large topic does not outlive the timeout of transactions.
     fn commit_if_old(&mut self, writer: &mut impl Writer) -> anyhow::Result<()> {
-        if self.records > 0 && self.begun.elapsed() > BATCH_TIME_MAX { self.commit(writer) } else { Ok(()) }
+        if self.records > 0 && self.begun.elapsed() > self.time_max { self.commit(writer) } else { Ok(()) }
     }
 
     fn send(

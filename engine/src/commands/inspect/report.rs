@@ -115,7 +115,14 @@ impl Report {
                 configured.filter(is_as_detected).and_then(|source| source.decoder(config).ok());
             let decoder = match as_configured {
                 Some((spec, settings)) => Some((spec.build)(&settings)),
-                None => codec::decoder(detected.signal, detected.encoding, limits),
+                // By the rules of the source all the same: they say whose rows are read.
+                None => match configured.and_then(|source| source.decoder(config).ok()) {
+                    Some((_, settings)) => codec::DECODERS
+                        .iter()
+                        .find(|spec| (spec.signal, spec.encoding) == (detected.signal, detected.encoding))
+                        .map(|spec| (spec.build)(&settings)),
+                    None => codec::decoder(detected.signal, detected.encoding, limits),
+                },
             };
             if let Some(decoder) = decoder {
                 decoded = decode(topic, sample, decoder, config, &mut problems);
@@ -151,7 +158,9 @@ impl Report {
         }
         let untimed = sample.records.iter().filter(|record| record.timestamp_ms.is_none()).count();
         problems.add("records have no timestamp, so nobody can tell how late they are", untimed as u64, None);
-        let configuration = detected.as_ref().filter(|_| mapped.is_none()).map(|detected| {
+        // The line would lose them.
+        let has_rules = configured.is_some_and(|source| source.tenant.is_some() || source.entity.is_some());
+        let configuration = detected.as_ref().filter(|_| mapped.is_none() && !has_rules).map(|detected| {
             format!(
                 "sources:\n  - {{ topic: {}, signal: {}, encoding: {} }}\n",
                 yaml(topic),

@@ -22,6 +22,8 @@ use crate::{Rejected, time};
 
 /// Around the rows of an object: each row is read with them.
 const MEMBERS_AROUND_MAX: usize = 256;
+/// What these take, counted for each row.
+const BYTES_AROUND_MAX: usize = 256 << 20;
 
 /// One path or a list of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -332,6 +334,15 @@ impl Reader {
         if around.len() > MEMBERS_AROUND_MAX {
             return Err(self.reject(format!("it has more than {MEMBERS_AROUND_MAX} members around {path}")));
         }
-        object::each_item(array, &mut |row| each(&row.after(&around)))
+        let (of_each, mut bytes) = (around.text_bytes(), 0_usize);
+        object::each_item(array, &mut |row| {
+            bytes = bytes.saturating_add(of_each);
+            if bytes > BYTES_AROUND_MAX {
+                return Err(self.reject(format!(
+                    "what is around {path} takes more than {BYTES_AROUND_MAX} bytes, counted for each row"
+                )));
+            }
+            each(&row.after(&around))
+        })
     }
 }

@@ -53,6 +53,11 @@ impl<'a> Object<'a> {
         self.0.len()
     }
 
+    /// Of names and values as they are written.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.0.iter().map(|(Key(key), value)| key.len() + value.get().len()).sum()
+    }
+
     /// Whether the member of that name, or the one that its dots lead to, is there and null.
     pub(crate) fn is_null(&self, name: &str) -> bool {
         if let Some((_, value)) = self.0.iter().rfind(|(key, _)| key.0 == name) {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use model::labels::{self, SERVICE};
 
 use crate::entity::{EntityRules, TenantRule};
-use crate::wire::{Field, Fields, Kind, Message, Shape, WireError};
+use crate::wire::{ATTRIBUTES_MAX, Field, Fields, Kind, Message, Shape, WireError};
 use crate::{Rejected, naming};
 
 /// The service of telemetry that names none.
@@ -76,6 +76,9 @@ impl<'a> Resource<'a> {
             let bytes = field.bytes().map_err(reject)?;
             // Below the request, the telemetry of a resource, the resource and the attribute.
             crate::wire::validate(bytes, &KEY_VALUE, crate::wire::LEVELS_MAX - 3).map_err(reject)?;
+            if attributes.len() == ATTRIBUTES_MAX {
+                return Err(reject(WireError::TooManyAttributes));
+            }
             attributes.push(Attribute::of(bytes).map_err(reject)?);
         }
         Ok(Self { message, depth_max, attributes })

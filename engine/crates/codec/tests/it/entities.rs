@@ -220,3 +220,20 @@ fn resources_of_other_tenants_stay_so() {
     let (lines, dropped) = read(("metrics", "otlp_proto"), &settings, &[], &payload);
     assert_eq!((lines.len(), dropped.other_tenant), (2, 3));
 }
+
+#[test]
+fn a_resource_has_so_many_attributes_at_the_most() {
+    use proto::opentelemetry::common::v1::KeyValue;
+    let of = |count: usize| {
+        let attributes = vec![KeyValue::default(); count];
+        gauge(Some(Resource { attributes, ..Resource::default() }))
+    };
+    let spec =
+        DECODERS.iter().find(|spec| (spec.signal, spec.encoding) == ("metrics", "otlp_proto")).unwrap();
+    let mut decoder = (spec.build)(&DecoderSettings::default());
+    let mut decode = |payload: &[u8]| decoder.decode(record(payload), &mut Vec::new());
+    decode(&of(4_096)).unwrap();
+    let reason = decode(&of(4_097)).unwrap_err().to_string();
+    assert!(reason.contains("more than 4096 attributes"), "{reason}");
+    decode(&of(4_096)).unwrap();
+}

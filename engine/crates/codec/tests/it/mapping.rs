@@ -173,6 +173,11 @@ fn what_is_configured_and_not_there_rejects_the_record() {
             .unwrap_err()
             .contains("more than 256 members around rows")
     );
+    // Read with each row: half a megabyte, a thousand times.
+    let large = format!(r#"{{"large": "{}", "rows": [{{}}{}]}}"#, "x".repeat(1 << 19), ",{}".repeat(999));
+    let nulls = r#"{"rows": "rows", "values": {"g": ["large.a", "v"]}, "time": []}"#;
+    let reason = read("metrics", nulls, &large.replace("{}", r#"{"v": null}"#)).unwrap_err();
+    assert!(reason.contains("around rows takes more than"), "{reason}");
 }
 
 #[test]

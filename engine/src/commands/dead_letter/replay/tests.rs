@@ -27,13 +27,15 @@ struct Broker {
 struct Snapshot {
     broker: Rc<RefCell<Broker>>,
     extents: Vec<PartitionExtent>,
+    /// Records that were given.
+    reads: Rc<Cell<usize>>,
 }
 
 impl Snapshot {
     fn of(broker: &Rc<RefCell<Broker>>) -> Self {
         let end = |records: &Vec<Stored>| PartitionExtent { first: 0, end: records.len() as i64 };
         let extents = broker.borrow().partitions.iter().map(end).collect();
-        Self { broker: Rc::clone(broker), extents }
+        Self { broker: Rc::clone(broker), extents, reads: Rc::default() }
     }
 }
 
@@ -67,6 +69,7 @@ impl Records for Snapshot {
                     headers: &headers,
                     payload: &payload,
                 };
+                self.reads.set(self.reads.get() + 1);
                 if take(record).is_break() {
                     return Ok(ScanEnd::Stopped);
                 }
@@ -84,12 +87,15 @@ struct MemoryWriter {
     bytes_max: usize,
     crash_after: usize,
     commits: Rc<Cell<usize>>,
+    /// Of the topic, and how many had been read at the last commit.
+    reads: (Rc<Cell<usize>>, usize),
 }
 
 impl MemoryWriter {
     fn new(broker: &Rc<RefCell<Broker>>, crash_after: usize) -> Self {
         let (broker, commits) = (Rc::clone(broker), Rc::default());
-        Self { broker, open: Vec::new(), records_max: 0, bytes_max: 0, crash_after, commits }
+        let reads = (Rc::default(), 0);
+        Self { broker, open: Vec::new(), records_max: 0, bytes_max: 0, crash_after, commits, reads }
     }
 }
 
@@ -110,6 +116,7 @@ impl Writer for MemoryWriter {
             anyhow::bail!("crashed");
         }
         self.commits.set(self.commits.get() + 1);
+        self.reads.1 = self.reads.0.get();
         let mut broker = self.broker.borrow_mut();
         for (topic, stored) in self.open.drain(..) {
             if topic == "dead" {
@@ -145,7 +152,8 @@ fn broker(letters: usize) -> Rc<RefCell<Broker>> {
 }
 
 fn command() -> Replay {
-    Replay { filter: Filter::default(), to_topic: None, replays_max: 3, dry_run: false }
+    let (filter, batch_time_max) = (Filter::default(), BATCH_TIME_MAX);
+    Replay { filter, to_topic: None, replays_max: 3, dry_run: false, batch_time_max }
 }
 
 fn run(broker: &Rc<RefCell<Broker>>, writer: &mut MemoryWriter) -> anyhow::Result<Outcome> {
@@ -203,6 +211,36 @@ fn large_records_make_small_transactions() {
     let mut writer = MemoryWriter::new(&broker, usize::MAX);
     run(&broker, &mut writer).unwrap();
     assert!(writer.bytes_max <= BATCH_BYTES_MAX + (1 << 20) && writer.commits.get() >= 6);
+}
+
+/// One record that the filter selects, and many behind it that it does not.
+#[test]
+fn a_transaction_does_not_stay_open_over_what_is_not_selected() {
+    let broker = broker(3_000);
+    let first = {
+        let record = SourceRecord {
+            topic: "rare",
+            partition: 0,
+            offset: 0,
+            timestamp_ms: Some(5),
+            key: None,
+            headers: &[],
+            payload: &[7; 8],
+        };
+        let output = codec::dead_letter::unreadable(record, "because");
+        Stored { key: Some(output.key), headers: output.headers, payload: output.payload }
+    };
+    broker.borrow_mut().partitions[0].insert(0, first);
+    let mut command = Replay { batch_time_max: Duration::ZERO, ..command() };
+    command.filter.topic.push("rare".to_owned());
+    let snapshot = Snapshot::of(&broker);
+    let mut writer = MemoryWriter::new(&broker, usize::MAX);
+    writer.reads.0 = Rc::clone(&snapshot.reads);
+    let topic = DeadLetterTopic::of(snapshot, &command.filter).unwrap();
+    let partitions = |targets: &[String]| Ok(targets.iter().map(|target| (target.clone(), 1)).collect());
+    command.replay("dead", &topic, partitions, Some(&mut writer), |_| Ok(())).unwrap();
+    assert_eq!((writer.commits.get(), broker.borrow().sent["rare"].len()), (1, 1));
+    assert!(writer.reads.1 + 2_000 < writer.reads.0.get(), "{:?}", writer.reads);
 }
 
 #[test]
