@@ -118,7 +118,8 @@ impl Tasks {
         let signal = signal_text(message.signal);
         let task = ingest.get_mut(signal).expect("the defaults read every signal");
         with_record(signal, *offset, &message.headers, &message.payload, |record| {
-            task.on_record(record, routed)
+            task.on_record(record, routed);
+            task.flush(routed);
         });
         *offset += 1;
     }

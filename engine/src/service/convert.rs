@@ -80,5 +80,6 @@ pub fn anomaly(anomaly: model::Anomaly) -> v1::Anomaly {
         summary: anomaly.summary,
         severity: severity(anomaly.severity),
         amended: anomaly.amended,
+        exemplar_trace_ids: anomaly.exemplar_trace_ids,
     }
 }

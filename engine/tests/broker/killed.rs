@@ -271,7 +271,9 @@ pub(super) fn decoded(router: &Router, messages: &[Message], said: &mut Said) {
             headers: &headers,
             payload: &message.payload,
         };
-        IngestTask::new(Some(signal), decoder, router.clone(), &config.analysis).on_record(record, &mut out);
+        let mut task = IngestTask::new(Some(signal), decoder, router.clone(), &config.analysis);
+        task.on_record(record, &mut out);
+        task.flush(&mut out);
         say(&mut out, said);
     }
 }

@@ -54,6 +54,7 @@ pub struct EdgeCall {
     pub end_ms: i64,
     pub duration_us: i64,
     pub error: bool,
+    pub trace_id: u128,
 }
 
 /// What the traces that became complete tell. Symbols are positions in `names`.
@@ -225,7 +226,7 @@ impl TraceCollector {
             if let Some(parent) = parents[i].map(|parent| &trace.spans[parent])
                 && parent.service != span.service
             {
-                self.call(parent.service, span);
+                self.call(parent.service, span, trace.trace_id);
                 let gap_us = (parent.duration_us - span.duration_us).max(0) as f64;
                 let edge = (parent.service, span.service);
                 stats.edges.entry(edge).or_default().add((gap_us + GAP_OFFSET_US).ln());
@@ -264,7 +265,7 @@ impl TraceCollector {
         self.dropped.keys += bucket.merge(&stats, self.limits.bucket_keys);
     }
 
-    fn call(&mut self, caller: Symbol, span: &Span) {
+    fn call(&mut self, caller: Symbol, span: &Span, trace_id: u128) {
         if self.edge_calls.len() >= EDGE_CALLS_MAX {
             self.dropped.edge_calls += 1;
             return;
@@ -275,6 +276,7 @@ impl TraceCollector {
             end_ms: span.end_us().div_euclid(1000),
             duration_us: span.duration_us,
             error: span.error,
+            trace_id,
         });
     }
 }

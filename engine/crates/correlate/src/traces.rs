@@ -44,6 +44,9 @@ pub struct Trace {
     pub spans: Vec<Span>,
     pub logs: Vec<SpanLog>,
     last_ms: i64,
+    /// Told by whoever puts the trace together.
+    #[serde(skip)]
+    pub trace_id: u128,
 }
 
 impl Trace {
@@ -148,7 +151,7 @@ impl Assembler {
         }
         self.early_traces += 1;
         let (_, oldest) = self.quiet.pop_first()?;
-        self.open.remove(&oldest)
+        self.take(oldest)
     }
 
     /// The traces that are complete at `watermark_ms`, in the order in which they became so.
@@ -159,9 +162,13 @@ impl Assembler {
                 break;
             }
             self.quiet.pop_first();
-            complete.extend(self.open.remove(&trace_id));
+            complete.extend(self.take(trace_id));
         }
         complete
+    }
+
+    fn take(&mut self, trace_id: u128) -> Option<Trace> {
+        Some(Trace { trace_id, ..self.open.remove(&trace_id)? })
     }
 }
 
@@ -213,7 +220,7 @@ mod tests {
         let mut assembler = Assembler::new(1);
         assert!(assembler.span(1, span(1, None, 0, 1)).is_none());
         let early = assembler.span(2, span(2, None, 5_000, 1)).expect("the first trace makes room");
-        assert_eq!(early.spans[0].span_id, 1);
+        assert_eq!((early.trace_id, early.spans[0].span_id), (1, 1));
         assert_eq!(assembler.early_traces, 1);
     }
 }

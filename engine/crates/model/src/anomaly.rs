@@ -49,4 +49,8 @@ pub struct Anomaly {
     /// most 0.5 nothing is odd about it any more.
     #[serde(default)]
     pub amended: bool,
+    /// Traces that show it, in hexadecimal, the most telling first: of a duration or a rate the slowest, of errors those that failed, of log
+    /// lines the newest. Empty where the series knows none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exemplar_trace_ids: Vec<String>,
 }

@@ -469,6 +469,7 @@ fn anomaly(id: SeriesId, labels: &Labels, detector: &str, point: Point, verdict:
         severity: severity_of(verdict.anomaly_score),
         summary: format!("{value} where {expected} was expected ({lower} to {upper})"),
         amended: false,
+        exemplar_trace_ids: Vec::new(),
     }
 }
 

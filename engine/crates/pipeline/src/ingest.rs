@@ -6,13 +6,16 @@
 //! place where it lay and the reason.
 //!
 //! How far event time has come in this partition is told to everybody who gets rows, between the rows that it lies between.
+//!
+//! Many topics hold a row a record. So the rows of several records go on together, until event time moves, there are
+//! [`GATHERED_BYTES`] for one place, or the epoch ends, before which nobody could read them.
 
 use std::collections::BTreeMap;
 
 use codec::{Decoder, dead_letter};
 use model::{
-    Change, EventBatch, HistogramBatchBuilder, LogBatchBuilder, LogRow, Output, OutputTopic,
-    SampleBatchBuilder, SourceRecord, SpanBatchBuilder, SpanRow, Telemetry,
+    Change, EventBatch, HistogramBatchBuilder, HistogramRow, LogBatchBuilder, LogRow, Output, OutputTopic,
+    SampleBatchBuilder, SampleRow, SourceRecord, SpanBatchBuilder, SpanRow, Telemetry,
 };
 
 use crate::routing::Router;
@@ -24,19 +27,8 @@ use crate::wire::{self, Finding, Findings, SourceWatermark};
 /// Moves of the watermark that are told of within one record. A record in which time goes on for longer is told of at its end.
 pub(crate) const MOVES_MAX: usize = 100;
 
-/// Adds a row to its part, which is sent on before if both would not fit into a record.
-macro_rules! add {
-    ($parts:expr, $place:expr, $kind:ident, $row:expr, $bytes:expr, $router:expr, $out:expr) => {{
-        let part = $parts.entry($place).or_default();
-        if part.bytes > 0 && part.bytes + $bytes > wire::RECORD_BYTES {
-            let telemetry = Telemetry::$kind(part.builder.finish());
-            part.bytes = 0;
-            $out.push(wire::telemetry($place.0, $place.1, $router.tenant(), &telemetry));
-        }
-        part.builder.push($row);
-        part.bytes += $bytes;
-    }};
-}
+/// What a part holds at the most from one record to the next.
+const GATHERED_BYTES: usize = 64 << 10;
 
 pub struct IngestTask {
     decoder: Box<dyn Decoder>,
@@ -84,7 +76,7 @@ impl IngestTask {
         let Some(watermark_ms) = self.watermark.observe_written(time_ms, self.written_ms) else { return };
         *moves += 1;
         if *moves <= MOVES_MAX {
-            self.parts.flush(&self.router, out);
+            self.parts.flush(0, &self.router, out);
             self.is_idle = false;
             self.tell(Some(watermark_ms), out);
         }
@@ -99,8 +91,8 @@ impl IngestTask {
                 for (row, &labels) in batch.rows().zip(batch.label_keys()) {
                     self.reach(row.time_ms, moves, out);
                     let place = (OutputTopic::Samples, places[labels as usize]);
-                    let (part, bytes) = (&mut self.parts.samples, 40 + row.labels.len());
-                    add!(part, place, Samples, &row, bytes, &self.router, out);
+                    let bytes = 40 + row.labels.len();
+                    add(&mut self.parts.samples, place, (&row, bytes), &self.router, out);
                 }
             }
             Telemetry::Histograms(batch) => {
@@ -108,7 +100,7 @@ impl IngestTask {
                     self.reach(row.time_ms, moves, out);
                     let place = (OutputTopic::Samples, self.router.series(row.labels));
                     let bytes = 64 + row.labels.len() + 16 * row.counts.len();
-                    add!(&mut self.parts.histograms, place, Histograms, &row, bytes, &self.router, out);
+                    add(&mut self.parts.histograms, place, (&row, bytes), &self.router, out);
                 }
             }
             Telemetry::Spans(batch) => {
@@ -117,11 +109,11 @@ impl IngestTask {
                     let (entity, trace) = (self.router.entity(row.service), self.router.trace(row.trace_id));
                     let bytes = 80 + row.service.len() + row.operation.len();
                     let place = (OutputTopic::Spans, trace);
-                    add!(&mut self.parts.spans, place, Spans, &row, bytes, &self.router, out);
-                    // Where spans are only counted, which trace they are of is no matter.
-                    let row = SpanRow { trace_id: 0, span_id: 0, parent: None, ..row };
+                    add(&mut self.parts.spans, place, (&row, bytes), &self.router, out);
+                    // Where spans are only counted, their trace is an exemplar and no more.
+                    let row = SpanRow { span_id: 0, parent: None, ..row };
                     let place = (OutputTopic::Samples, entity);
-                    add!(&mut self.parts.spans, place, Spans, &row, bytes, &self.router, out);
+                    add(&mut self.parts.spans, place, (&row, bytes), &self.router, out);
                 }
             }
             Telemetry::Logs(batch) => {
@@ -130,11 +122,11 @@ impl IngestTask {
                     let bytes = 48 + row.service.len() + row.body.len();
                     if let (Some(trace_id), Some(_)) = (row.trace_id, row.span_id) {
                         let place = (OutputTopic::Spans, self.router.trace(trace_id));
-                        add!(&mut self.parts.logs, place, Logs, &row, bytes, &self.router, out);
+                        add(&mut self.parts.logs, place, (&row, bytes), &self.router, out);
                     }
                     let place = (OutputTopic::Samples, self.router.entity(row.service));
-                    let row = LogRow { trace_id: None, span_id: None, ..row };
-                    add!(&mut self.parts.logs, place, Logs, &row, bytes, &self.router, out);
+                    let row = LogRow { span_id: None, ..row };
+                    add(&mut self.parts.logs, place, (&row, bytes), &self.router, out);
                 }
             }
             Telemetry::Events(batch) => self.changes(batch, out),
@@ -171,9 +163,10 @@ impl PartitionTask for IngestTask {
                 for telemetry in &decoded {
                     self.route(telemetry, &mut moves, out);
                 }
-                self.parts.flush(&self.router, out);
+                self.parts.flush(GATHERED_BYTES, &self.router, out);
                 if (moves > MOVES_MAX || self.is_idle) && self.watermark.current_ms().is_some() {
                     self.is_idle = false;
+                    self.parts.flush(0, &self.router, out);
                     self.tell(self.watermark.current_ms(), out);
                 }
             }
@@ -188,8 +181,13 @@ impl PartitionTask for IngestTask {
         status.with_dropped(self.decoder.dropped())
     }
 
+    fn flush(&mut self, out: &mut Vec<Output>) {
+        self.parts.flush(0, &self.router, out);
+    }
+
     fn on_idle(&mut self, out: &mut Vec<Output>) {
         self.is_idle = true;
+        self.flush(out);
         self.tell(None, out);
     }
 }
@@ -214,21 +212,82 @@ struct Parts {
 }
 
 impl Parts {
-    fn flush(&mut self, router: &Router, out: &mut Vec<Output>) {
-        let mut push =
-            |(topic, place), telemetry| out.push(wire::telemetry(topic, place, router.tenant(), &telemetry));
-        for (place, mut part) in std::mem::take(&mut self.samples) {
-            push(place, Telemetry::Samples(part.builder.finish()));
-        }
-        for (place, mut part) in std::mem::take(&mut self.histograms) {
-            push(place, Telemetry::Histograms(part.builder.finish()));
-        }
-        for (place, mut part) in std::mem::take(&mut self.spans) {
-            push(place, Telemetry::Spans(part.builder.finish()));
-        }
-        for (place, mut part) in std::mem::take(&mut self.logs) {
-            push(place, Telemetry::Logs(part.builder.finish()));
-        }
+    /// Sends on the parts of at least so many bytes.
+    fn flush(&mut self, bytes_min: usize, router: &Router, out: &mut Vec<Output>) {
+        flush(&mut self.samples, bytes_min, router, out);
+        flush(&mut self.histograms, bytes_min, router, out);
+        flush(&mut self.spans, bytes_min, router, out);
+        flush(&mut self.logs, bytes_min, router, out);
+    }
+}
+
+/// Builds batches of one kind of rows.
+trait Rows: Default {
+    type Row<'r>;
+
+    fn push(&mut self, row: &Self::Row<'_>);
+
+    /// The rows so far; it is empty then.
+    fn take(&mut self) -> Telemetry;
+}
+
+macro_rules! rows {
+    ($($builder:ident $row:ident $telemetry:ident),*) => {
+        $(impl Rows for $builder {
+            type Row<'r> = $row<'r>;
+
+            fn push(&mut self, row: &$row<'_>) {
+                self.push(row);
+            }
+
+            fn take(&mut self) -> Telemetry {
+                Telemetry::$telemetry(self.finish())
+            }
+        })*
+    };
+}
+rows!(
+    SampleBatchBuilder SampleRow Samples,
+    HistogramBatchBuilder HistogramRow Histograms,
+    SpanBatchBuilder SpanRow Spans,
+    LogBatchBuilder LogRow Logs
+);
+
+/// Adds a row of about so many bytes to its part, which is sent on before if both would not fit into a record. A row that fills a record
+/// is sent alone.
+fn add<B: Rows>(
+    parts: &mut BTreeMap<Place, Part<B>>,
+    place: Place,
+    (row, bytes): (&B::Row<'_>, usize),
+    router: &Router,
+    out: &mut Vec<Output>,
+) {
+    let part = parts.entry(place).or_default();
+    if part.bytes > 0 && part.bytes + bytes > wire::RECORD_BYTES {
+        part.send(place, router, out);
+    }
+    part.builder.push(row);
+    part.bytes += bytes;
+    if part.bytes > wire::RECORD_BYTES {
+        part.send(place, router, out);
+    }
+}
+
+fn flush<B: Rows>(
+    parts: &mut BTreeMap<Place, Part<B>>,
+    bytes_min: usize,
+    router: &Router,
+    out: &mut Vec<Output>,
+) {
+    for (place, part) in parts.iter_mut().filter(|(_, part)| part.bytes >= bytes_min.max(1)) {
+        part.send(*place, router, out);
+    }
+}
+
+impl<B: Rows> Part<B> {
+    fn send(&mut self, (topic, partition): Place, router: &Router, out: &mut Vec<Output>) {
+        self.bytes = 0;
+        out.push(wire::telemetry(topic, partition, router.tenant(), &self.builder.take()));
     }
 }
 

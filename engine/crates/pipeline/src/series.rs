@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::amendment::ToldAnomalies;
 use crate::derive::counter::delta_rate;
+use crate::derive::exemplar::Exemplars;
 use crate::derive::histogram::{HistogramPoint, QUANTILES};
-use crate::derive::step::{AHEAD_MS, StepLimits, StepValue};
+use crate::derive::step::{AHEAD_MS, StepLimits, StepValue, Timed};
 use crate::derive::{CounterState, HistogramState, StepAggregates};
 use crate::detect::{Detect, InvalidDetector, metric_of};
 use crate::events;
@@ -36,6 +37,7 @@ const DERIVE: &str = "derive";
 const TEMPLATES: &str = "templates";
 const WATERMARKS: &str = "watermarks";
 const AMENDMENTS: &str = "amendments";
+const EXEMPLARS: &str = "exemplars";
 
 /// How much later than spans calls are counted: a trace must be complete, and its end lies within a step.
 pub const CALLS_DELAY_MS: i64 = COMPLETE_AFTER_MS;
@@ -75,6 +77,8 @@ pub struct SeriesStage {
     /// Event time at which these were last forgotten.
     services_ms: Option<i64>,
     closed: Vec<StepValue>,
+    /// Of gathered points: series and time.
+    exemplars: HashMap<(SeriesId, i64), Exemplars>,
     /// Points are kept for whoever looks at them, and nothing is told of them as evidence.
     observed: Option<Vec<ObservedPoint>>,
 }
@@ -103,6 +107,7 @@ impl SeriesStage {
             services: BTreeSet::new(),
             services_ms: None,
             closed: Vec::new(),
+            exemplars: HashMap::new(),
             observed: None,
         })
     }
@@ -217,17 +222,19 @@ impl SeriesStage {
     }
 
     pub fn on_span(&mut self, row: &SpanRow<'_>) {
-        let end_ms = end_ms(row);
         let service = Labels::new([(SERVICE, row.service)]);
-        self.steps.span(&service, end_ms, row.duration_us, row.error);
-        self.steps.span(&service.with("operation", row.operation), end_ms, row.duration_us, row.error);
+        let SpanRow { duration_us, error, trace_id, .. } = *row;
+        let timed = Timed { end_ms: end_ms(row), duration_us, error, trace_id };
+        self.steps.span(&service, &timed);
+        self.steps.span(&service.with("operation", row.operation), &timed);
     }
 
     pub fn on_log(&mut self, row: &LogRow<'_>, out: &mut Vec<Finding>) {
         let template = self.templates.observe(row.body);
         let service = Labels::new([(SERVICE, row.service)]);
-        self.steps.log(&service.with("severity", severity_text(row.severity)), row.time_ms);
-        self.steps.log(&service.with("template", template), row.time_ms);
+        let trace_id = row.trace_id.unwrap_or_default();
+        self.steps.log(&service.with("severity", severity_text(row.severity)), row.time_ms, trace_id);
+        self.steps.log(&service.with("template", template), row.time_ms, trace_id);
         if !self.services.contains(row.service) && self.services.len() < SERVICES_MAX {
             self.services.insert(row.service.to_owned());
             out.push(Finding::Service(row.service.to_owned()));
@@ -236,7 +243,8 @@ impl SeriesStage {
 
     pub fn on_call(&mut self, call: &EdgeCall) {
         let labels = Labels::new([(SERVICE, call.callee.as_str()), ("caller", call.caller.as_str())]);
-        self.calls.call(&labels, call.end_ms, call.duration_us, call.error);
+        let EdgeCall { end_ms, duration_us, error, trace_id, .. } = *call;
+        self.calls.call(&labels, &Timed { end_ms, duration_us, error, trace_id });
     }
 
     /// Traces that end before are complete, and their calls were given to [`on_call`](Self::on_call).
@@ -297,9 +305,12 @@ impl SeriesStage {
             let id = value.labels.id();
             if value.amended && self.detect.has(id) {
                 if value.before != Some(value.value) {
-                    self.amend(id, Point { time_ms: value.time_ms, value: value.value }, value.before, out);
+                    self.amend(id, &value, out);
                 }
             } else {
+                if !value.exemplars.is_empty() {
+                    self.exemplars.insert((id, value.time_ms), value.exemplars);
+                }
                 self.point(id, || value.labels.clone(), (value.time_ms, value.value), true, out);
             }
         }
@@ -308,10 +319,11 @@ impl SeriesStage {
     }
 
     /// A point is not what it was judged as.
-    fn amend(&mut self, id: SeriesId, point: Point, before: Option<f64>, out: &mut Vec<Finding>) {
+    fn amend(&mut self, id: SeriesId, value: &StepValue, out: &mut Vec<Finding>) {
         self.flush(out);
-        for anomaly in self.detect.judge(id, point) {
-            let Some(amendment) = self.told.amend(anomaly, before) else { continue };
+        for mut anomaly in self.detect.judge(id, Point { time_ms: value.time_ms, value: value.value }) {
+            anomaly.exemplar_trace_ids = value.exemplars.trace_ids();
+            let Some(amendment) = self.told.amend(anomaly, value.before) else { continue };
             if amendment.is_anomalous() {
                 self.suspects.insert(id);
             }
@@ -365,7 +377,8 @@ impl SeriesStage {
     /// Judges what was gathered, and tells of it point by point.
     pub fn flush(&mut self, out: &mut Vec<Finding>) {
         let (suspects, told, observed) = (&mut self.suspects, &mut self.told, &mut self.observed);
-        self.detect.flush(|slot, series, time_ms, value, anomalies| {
+        let exemplars = &self.exemplars;
+        self.detect.flush(|slot, series, time_ms, value, mut anomalies| {
             let labels = &series.labels;
             if let Some(observed) = observed {
                 return observed.push(ObservedPoint { labels: labels.clone(), time_ms, value });
@@ -380,6 +393,11 @@ impl SeriesStage {
             if is_derived {
                 anomalies.iter().for_each(|anomaly| told.insert(anomaly));
             }
+            if !anomalies.is_empty()
+                && let Some(exemplars) = exemplars.get(&(series.id, time_ms))
+            {
+                anomalies.iter_mut().for_each(|anomaly| anomaly.exemplar_trace_ids = exemplars.trace_ids());
+            }
             if !anomalies.is_empty() {
                 suspects.insert(series.id);
             } else if suspects.remove(&series.id) {
@@ -387,6 +405,7 @@ impl SeriesStage {
             }
             out.extend(anomalies.into_iter().map(Finding::Anomaly));
         });
+        self.exemplars.clear();
     }
 
     /// Begins to write down the state between two records. Equal states give equal bytes.
@@ -395,11 +414,13 @@ impl SeriesStage {
         raw.sort_unstable_by_key(|(id, _)| **id);
         let services = (&self.services, self.services_ms);
         let derive = (raw, self.raw_over_limit, &self.steps, &self.calls, &self.suspects, services);
+        let exemplars = (self.steps.exemplars(), self.calls.exemplars());
         let amendments = (self.steps.amendments(), self.calls.amendments(), &self.told);
         let mut sections = vec![
             StateSection { name: DERIVE.to_owned(), bytes: state::encode(&derive) },
             StateSection { name: TEMPLATES.to_owned(), bytes: self.templates.snapshot() },
             StateSection { name: AMENDMENTS.to_owned(), bytes: state::encode(&amendments) },
+            StateSection { name: EXEMPLARS.to_owned(), bytes: state::encode(&exemplars) },
         ];
         sections.extend(self.detect.begin_state());
         sections
@@ -426,6 +447,11 @@ impl SeriesStage {
             (steps, calls, self.told) = state::section(sections, AMENDMENTS)?;
             self.steps.restore_amendments(steps);
             self.calls.restore_amendments(calls);
+        }
+        if sections.iter().any(|section| section.name == EXEMPLARS) {
+            let (steps, calls) = state::section(sections, EXEMPLARS)?;
+            self.steps.restore_exemplars(steps);
+            self.calls.restore_exemplars(calls);
         }
         self.suspects = suspects;
         (self.services, self.services_ms) = services;

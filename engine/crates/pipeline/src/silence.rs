@@ -543,6 +543,7 @@ fn anomaly(
         anomaly_score,
         severity: severity_of(anomaly_score),
         amended: false,
+        exemplar_trace_ids: Vec::new(),
         summary: format!(
             "no point for {}, expected every {}{others}",
             span(silent_ms),

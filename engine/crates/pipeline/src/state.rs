@@ -24,8 +24,8 @@ impl InvalidState {
 }
 
 /// Of what a section or record in postcard holds: raised when a type in it changes, so that an older one is refused and not misread.
-pub(crate) const VERSION: u8 = 6;
-/// What is read still: a later version only added kinds of things.
+pub(crate) const VERSION: u8 = 7;
+/// What is read still: later versions only added kinds of things, and to calls (see [`crate::wire`]) their traces.
 const VERSION_MIN: u8 = 5;
 
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {

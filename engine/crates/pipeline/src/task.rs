@@ -55,8 +55,11 @@ impl TaskStatus {
 
 /// A synchronous state machine over the records of one partition, in their order.
 pub trait PartitionTask: Send {
-    /// Takes the next record; what it gives goes into the epoch's transaction.
+    /// Takes the next record; what it gives goes into the epoch's transaction, with what [`flush`](Self::flush) gives.
     fn on_record(&mut self, record: SourceRecord<'_>, out: &mut Vec<Output>);
+
+    /// The epoch ends: gives what was kept back of its records. A task that keeps anything back has no other state.
+    fn flush(&mut self, _out: &mut Vec<Output>) {}
 
     /// The partition has been at its end for a while. When that is depends on a clock, so nothing of it may enter the state, and what
     /// is said is no part of a replay.

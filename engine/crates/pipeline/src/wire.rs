@@ -73,6 +73,9 @@ struct AnomalyRecord {
     summary: String,
     #[serde(skip)]
     amended: bool,
+    /// Those who read anomalies are told.
+    #[serde(skip)]
+    exemplar_trace_ids: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,7 +158,7 @@ pub fn read(record: SourceRecord<'_>) -> Result<Incoming, String> {
             .map(Incoming::Watermark)
             .map_err(|error| format!("no watermark: {error}")),
         CALLS => {
-            state::decode(record.payload).map(Incoming::Calls).map_err(|reason| format!("no calls: {reason}"))
+            read_calls(record.payload).map(Incoming::Calls).map_err(|reason| format!("no calls: {reason}"))
         }
         FINDINGS => state::decode(record.payload)
             .map(Incoming::Findings)
@@ -164,6 +167,26 @@ pub fn read(record: SourceRecord<'_>) -> Result<Incoming, String> {
             ipc::from_bytes(kind, record.payload).map(Incoming::Telemetry).map_err(|error| error.to_string())
         }
     }
+}
+
+/// The version from which on calls name their trace.
+const CALLS_WITH_TRACES: u8 = 7;
+
+fn read_calls(payload: &[u8]) -> Result<Vec<EdgeCall>, String> {
+    if payload.first().is_none_or(|version| *version >= CALLS_WITH_TRACES) {
+        return state::decode(payload);
+    }
+    type CallWithoutTrace = (String, String, i64, i64, bool);
+    let calls: Vec<CallWithoutTrace> = state::decode(payload)?;
+    let call = |(caller, callee, end_ms, duration_us, error)| EdgeCall {
+        caller,
+        callee,
+        end_ms,
+        duration_us,
+        error,
+        trace_id: 0,
+    };
+    Ok(calls.into_iter().map(call).collect())
 }
 
 /// The format of a record between stages that a newer version of this program wrote, as while processes are upgraded one by one. It is
@@ -298,6 +321,7 @@ mod tests {
             severity: Severity::Warning,
             summary: "high".to_owned(),
             amended: false,
+            exemplar_trace_ids: Vec::new(),
         };
         let mut payload = state::encode(&vec![Finding::Anomaly(anomaly.clone())]);
         payload[0] = 5;
@@ -307,6 +331,19 @@ mod tests {
         let amended = Anomaly { amended: true, ..anomaly };
         let finding = Finding::Amended(Amendment { anomaly: amended, was_told: true });
         assert_eq!(state::decode::<Finding>(&state::encode(&finding)).unwrap(), finding);
+    }
+
+    #[test]
+    fn calls_of_a_version_without_traces_are_read() {
+        let calls = vec![("cart".to_owned(), "stock".to_owned(), 7_i64, 5_i64, true)];
+        let mut payload = state::encode(&calls);
+        payload[0] = CALLS_WITH_TRACES - 1;
+        let [call] = &read_calls(&payload).unwrap()[..] else { panic!("one call") };
+        assert_eq!((call.callee.as_str(), call.end_ms, call.error, call.trace_id), ("stock", 7, true, 0));
+        let call = EdgeCall { trace_id: u128::MAX - 3, ..call.clone() };
+        let calls = vec![call.clone(), EdgeCall { error: false, ..call }];
+        assert_eq!(read_calls(&state::encode(&calls)).unwrap(), calls);
+        assert!(read_calls(&[]).is_err());
     }
 
     #[test]

@@ -11,8 +11,7 @@ use checkpoint::SnapshotStore;
 use rand::Rng;
 use worker::{Checkpoints, Driver, DriverSettings, Job, WorkerCounters};
 
-use crate::chain::Chain;
-use crate::world::{Fate, Fuse, Handle, MemberId, SimulatedSink, SimulatedSource, World};
+use crate::world::{Fate, Fuse, Handle, MemberId, SimulatedSink, SimulatedSource, Tasks, World};
 
 /// Calls until a process crashes at the latest.
 const FUSE_MAX: u32 = 600;
@@ -64,17 +63,17 @@ impl Process {
             warm_up: Duration::MAX,
             config_digest: 7,
         };
+        let kind = world.borrow().tasks;
         let settings = DriverSettings {
             name: format!("{slot}"),
             group: "g".to_owned(),
             epoch: Duration::from_millis(epoch_ms),
             stop_patience: Duration::ZERO,
-            checkpoints: Some(checkpoints),
+            checkpoints: (kind == Tasks::Chains).then_some(checkpoints),
         };
         let counters = Arc::new(WorkerCounters::default());
         let (source, sink) = (SimulatedSource(Rc::clone(&handle)), SimulatedSink(handle));
-        let tasks =
-            Box::new(|_: &str, _: i32| Box::new(Chain::default()) as Box<dyn pipeline::PartitionTask>);
+        let tasks = Box::new(move |_: &str, _: i32| kind.task());
         let stop = Arc::new(AtomicBool::new(false));
         let driver = Driver::new(settings, tasks, source, sink, Arc::clone(&counters), stop);
         Self { member, counters, frozen_until: Duration::ZERO, driver, jobs }

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint::SnapshotStore;
-use pipeline::PartitionTask;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::chain::Chain;
 use crate::process::Process;
 use crate::store::SimulatedStore;
-use crate::world::{Fate, World, record};
+use crate::world::{Fate, Tasks, World, lines, record};
 
 /// Turns with faults, and turns that must then be enough to finish.
 const CHAOS_TURNS: usize = 3_000;
@@ -95,7 +93,8 @@ pub fn run(seed: u64, mutation: Option<Mutation>) -> Result<Report, Violation> {
     let may_damage = rng.random_bool(0.5);
     let simulated = Arc::new(SimulatedStore::new(rng.random(), may_damage));
     let store: Arc<dyn SnapshotStore> = Arc::<SimulatedStore>::clone(&simulated);
-    let world = Rc::new(RefCell::new(World::new(rng, partitions, mutation)));
+    let tasks = if rng.random_bool(0.25) { Tasks::Gathering } else { Tasks::Chains };
+    let world = Rc::new(RefCell::new(World::new(rng, partitions, tasks, mutation)));
     let mut processes: Vec<Option<Process>> = (0..slots).map(|_| None).collect();
     let mut zombies: Vec<Process> = Vec::new();
     let mut report = Report::default();
@@ -215,7 +214,7 @@ pub fn run(seed: u64, mutation: Option<Mutation>) -> Result<Report, Violation> {
 /// came after its last commit.
 pub fn replayed_after_hand_over(behind: usize) -> u64 {
     let store: Arc<dyn SnapshotStore> = Arc::new(SimulatedStore::calm_from_the_start());
-    let mut world = World::new(ChaCha8Rng::seed_from_u64(1), 1, None);
+    let mut world = World::new(ChaCha8Rng::seed_from_u64(1), 1, Tasks::Chains, None);
     world.is_calm = true;
     let world = Rc::new(RefCell::new(world));
     let turns = |process: &mut Process, records: usize| {
@@ -242,10 +241,11 @@ pub fn replayed_after_hand_over(behind: usize) -> u64 {
 
 /// What a task that is never interrupted gives.
 fn expected(world: &World, partition: usize) -> Vec<Vec<u8>> {
-    let mut task = Chain::default();
+    let mut task = world.tasks.task();
     let mut out = Vec::new();
     for (offset, payload) in world.records(partition) {
         task.on_record(record(partition, offset, payload), &mut out);
     }
-    out.into_iter().map(|output| output.payload).collect()
+    task.flush(&mut out);
+    out.iter().flat_map(lines).collect()
 }

@@ -7,10 +7,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use model::{Output, SourceRecord};
+use pipeline::PartitionTask;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use worker::{Change, Committed, Failure, RecoveryError, Sink, Source, Start, Take, TopicPartition, Written};
 
+use crate::chain::Chain;
+use crate::gathering::Gathering;
 use crate::run::Mutation;
 
 const TOPIC: &str = "input";
@@ -73,8 +76,31 @@ struct Producer {
     open: Option<Transaction>,
 }
 
+/// What runs on the partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tasks {
+    /// With a state, which is kept.
+    Chains,
+    Gathering,
+}
+
+impl Tasks {
+    pub(crate) fn task(self) -> Box<dyn PartitionTask> {
+        match self {
+            Self::Chains => Box::<Chain>::default(),
+            Self::Gathering => Box::<Gathering>::default(),
+        }
+    }
+}
+
+/// What an output says, whatever it says it together with.
+pub(crate) fn lines(output: &Output) -> impl Iterator<Item = Vec<u8>> {
+    output.payload.split(|byte| *byte == b'\n').map(<[u8]>::to_vec)
+}
+
 pub(crate) struct World {
     pub(crate) rng: ChaCha8Rng,
+    pub(crate) tasks: Tasks,
     pub(crate) now: Duration,
     /// No more faults.
     pub(crate) is_calm: bool,
@@ -94,9 +120,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(rng: ChaCha8Rng, partitions: usize, mutation: Option<Mutation>) -> Self {
+    pub(crate) fn new(rng: ChaCha8Rng, partitions: usize, tasks: Tasks, mutation: Option<Mutation>) -> Self {
         Self {
             rng,
+            tasks,
             now: Duration::ZERO,
             is_calm: false,
             mutation,
@@ -268,7 +295,7 @@ impl World {
     fn show(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             let partition = output.key.as_slice().try_into().map_or(0, i32::from_le_bytes);
-            self.visible[partition as usize].push(output.payload);
+            self.visible[partition as usize].extend(lines(&output));
         }
     }
 
@@ -487,6 +514,9 @@ impl Sink for SimulatedSink {
         let mut world = self.0.world.borrow_mut();
         if world.chance(200) {
             return Err(Failure::Abort("not delivered".to_owned()));
+        }
+        if lines(output).count() > 1 && world.chance(200) {
+            return Ok(Written::TooLarge);
         }
         if world.mutation == Some(Mutation::OutputsAtOnce) {
             world.show(vec![output.clone()]);

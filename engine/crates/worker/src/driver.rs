@@ -144,10 +144,14 @@ pub struct Driver<S, K> {
     routed: u64,
     /// A snapshot is being written.
     is_writing: bool,
+    /// Tasks may give what comes of several records together; not any more once that was too large to send.
+    gathers: bool,
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_millis(3200);
+/// An output of more bytes came from one record: tasks put less of several together.
+const GATHERED_MAX: usize = 2 * pipeline::wire::RECORD_BYTES;
 const POLL_MAX: Duration = Duration::from_millis(100);
 
 impl<S, K> Driver<S, K>
@@ -180,6 +184,7 @@ where
             has_said: false,
             routed: 0,
             is_writing: false,
+            gathers: true,
         }
     }
 
@@ -231,10 +236,11 @@ where
     }
 
     fn step(&mut self, timeout: Duration) -> Result<(), S::Error> {
-        let Self { source, sink, partitions, outputs, counters, routed, .. } = self;
+        let Self { source, sink, partitions, outputs, counters, routed, gathers, .. } = self;
         let mut replay_ended = false;
         let polled = source.poll(timeout, &mut |record| {
-            process(record, partitions, sink, outputs, counters, routed, &mut replay_ended)
+            let mut writer = Writer { sink, counters, routed, gathers };
+            process(record, partitions, &mut writer, outputs, &mut replay_ended)
         });
         match polled {
             Ok(true) => {}
@@ -369,9 +375,23 @@ where
         }
     }
 
+    /// Writes what tasks have kept back of the epoch's records.
+    fn flush_tasks(&mut self) -> Result<(), Failure<S::Error>> {
+        let Self { sink, partitions, outputs, counters, routed, gathers, .. } = self;
+        let mut writer = Writer { sink, counters, routed, gathers };
+        for (_, _, partition) in partitions.iter_mut().filter(|(_, _, partition)| partition.next.is_some()) {
+            partition.task.flush(outputs);
+            for output in outputs.drain(..) {
+                writer.write(&output, None)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Commits what the epoch has. Does nothing if it has no record. Where it `is_last` before a hand-over it ends with a
     /// snapshot, so that the next owner has nothing to replay.
     fn commit(&mut self, is_last: &dyn Fn(&str, i32) -> bool) -> Result<(), Failure<S::Error>> {
+        self.flush_tasks()?;
         let Self { source, sink, partitions, counters, settings, epoch, .. } = self;
         self.epoch_began = source.now();
         let began = self.epoch_began;
@@ -574,12 +594,11 @@ fn backoff(aborts_before: u32) -> Duration {
 fn process<K: Sink<Error: From<RecoveryError>>>(
     record: SourceRecord<'_>,
     partitions: &mut Owned,
-    sink: &mut K,
+    writer: &mut Writer<'_, K>,
     outputs: &mut Vec<Output>,
-    counters: &WorkerCounters,
-    routed: &mut u64,
     replay_ended: &mut bool,
 ) -> Result<(), Failure<K::Error>> {
+    let counters = writer.counters;
     // A record of a partition that was just revoked: its next owner reads it.
     let Some(partition) = partitions.get_mut(record.topic, record.partition) else { return Ok(()) };
     if let Some(found) = pipeline::wire::newer_format(record) {
@@ -600,57 +619,72 @@ fn process<K: Sink<Error: From<RecoveryError>>>(
     counters.records.fetch_add(1, Ordering::Relaxed);
     counters.record_bytes.fetch_add(record.payload.len() as u64, Ordering::Relaxed);
     partition.task.on_record(record, outputs);
+    if !*writer.gathers {
+        partition.task.flush(outputs);
+    }
     for output in outputs.drain(..) {
         if let Some(progress) = &mut partition.progress {
             progress.on_output(&output);
         }
         if !muted {
-            *routed += u64::from(output.partition.is_some());
-            write(sink, &output, record, counters)?;
+            writer.write(&output, Some(record))?;
         }
     }
     Ok(())
 }
 
-/// Writes an output. For one that is too large to send the record that it came from becomes a dead letter.
-fn write<K: Sink>(
-    sink: &mut K,
-    output: &Output,
-    record: SourceRecord<'_>,
-    counters: &WorkerCounters,
-) -> Result<(), Failure<K::Error>> {
-    let mut written = sink.write(output)?;
-    let mut dead = output.topic == OutputTopic::DeadLetter;
-    if written == Written::TooLarge {
-        dead = true;
-        let (bytes, topic) = (output.payload.len(), output.topic.as_str());
-        let reason = format!(
-            "an output of {bytes} bytes for {topic} is larger than message.max.bytes allows; raise it"
-        );
-        let mut letter = dead_letter::unreadable(record, &reason);
-        written = sink.write(&letter)?;
+/// Writes outputs and counts them.
+struct Writer<'w, K> {
+    sink: &'w mut K,
+    counters: &'w WorkerCounters,
+    routed: &'w mut u64,
+    gathers: &'w mut bool,
+}
+
+impl<K: Sink> Writer<'_, K> {
+    /// For an output that is too large to send the record that it came from becomes a dead letter. One that may have come from
+    /// several takes the epoch back, and from then on each is of one record.
+    fn write(&mut self, output: &Output, record: Option<SourceRecord<'_>>) -> Result<(), Failure<K::Error>> {
+        let Self { sink, counters, routed, gathers } = self;
+        **routed += u64::from(output.partition.is_some());
+        let mut written = sink.write(output)?;
+        let mut dead = output.topic == OutputTopic::DeadLetter;
         if written == Written::TooLarge {
-            // Its place says where to find it.
-            let place = SourceRecord { key: None, headers: &[], payload: &[], ..record };
-            letter = dead_letter::unreadable(place, &reason);
-            written = sink.write(&letter)?;
-        }
-        if written == Written::TooLarge {
-            tracing::error!(
-                record.topic,
-                record.partition,
-                record.offset,
-                reason,
-                "not even a dead letter can be sent"
+            let (bytes, topic) = (output.payload.len(), output.topic.as_str());
+            let reason = format!(
+                "an output of {bytes} bytes for {topic} is larger than message.max.bytes allows; raise it"
             );
+            let gathered = record.is_none() || bytes <= GATHERED_MAX;
+            let Some(record) = record.filter(|_| !(**gathers && gathered)) else {
+                **gathers = false;
+                return Err(Failure::Abort(format!("{reason}. Outputs of several records are smaller now")));
+            };
+            dead = true;
+            let mut letter = dead_letter::unreadable(record, &reason);
+            written = sink.write(&letter)?;
+            if written == Written::TooLarge {
+                // Its place says where to find it.
+                let place = SourceRecord { key: None, headers: &[], payload: &[], ..record };
+                letter = dead_letter::unreadable(place, &reason);
+                written = sink.write(&letter)?;
+            }
+            if written == Written::TooLarge {
+                tracing::error!(
+                    record.topic,
+                    record.partition,
+                    record.offset,
+                    reason,
+                    "not even a dead letter can be sent"
+                );
+            }
         }
+        if let Written::Queued { waits } = written {
+            counters.queue_full.fetch_add(waits, Ordering::Relaxed);
+        }
+        counters.outputs.fetch_add(1, Ordering::Relaxed);
+        counters.dead_letters.fetch_add(u64::from(dead), Ordering::Relaxed);
+        Ok(())
     }
-    if let Written::Queued { waits } = written {
-        counters.queue_full.fetch_add(waits, Ordering::Relaxed);
-    }
-    counters.outputs.fetch_add(1, Ordering::Relaxed);
-    counters.dead_letters.fetch_add(u64::from(dead), Ordering::Relaxed);
-    Ok(())
 }
 
 #[cfg(test)]

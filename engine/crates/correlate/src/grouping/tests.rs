@@ -18,6 +18,7 @@ fn anomaly(time_ms: i64, service: &str, metric: &str, severity: Severity) -> Ano
         anomaly_score: 0.9,
         summary: String::new(),
         amended: false,
+        exemplar_trace_ids: Vec::new(),
         severity,
     }
 }

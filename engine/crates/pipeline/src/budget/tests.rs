@@ -33,6 +33,7 @@ fn anomaly(service: &str, team: &str, series: u64, time_ms: i64, rarity: f64) ->
         severity: Severity::Warning,
         summary: String::new(),
         amended: false,
+        exemplar_trace_ids: Vec::new(),
     }
 }
 

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 use model::Labels;
 use serde::{Deserialize, Serialize};
 
+use super::exemplar::{Exemplars, StepExemplars};
+
 /// Bounds of [`StepAggregates`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct StepLimits {
@@ -30,7 +32,7 @@ impl Default for StepLimits {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-enum Kind {
+pub enum Kind {
     /// Spans of a service or an operation.
     Spans,
     /// Calls of a service by another.
@@ -53,6 +55,27 @@ struct Bucket {
     count: u64,
     errors: u64,
     durations_us: Vec<i64>,
+    /// None without a trace; a section of its own in the state.
+    #[serde(skip)]
+    exemplars: Option<Box<StepExemplars>>,
+}
+
+impl Bucket {
+    fn exemplify(&mut self, weight: i64, trace_id: u128, is_failed: bool) {
+        if trace_id != 0 {
+            self.exemplars.get_or_insert_default().observe(weight, trace_id, is_failed);
+        }
+    }
+}
+
+/// A span or a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Timed {
+    pub end_ms: i64,
+    pub duration_us: i64,
+    pub error: bool,
+    /// 0 if unknown.
+    pub trace_id: u128,
 }
 
 /// One value of a closed step.
@@ -66,7 +89,12 @@ pub struct StepValue {
     pub amended: bool,
     /// Of an amended value, what was given before; none if nothing was.
     pub before: Option<f64>,
+    /// Traces of what it was derived from.
+    pub exemplars: Exemplars,
 }
+
+/// The exemplars of open and of closed steps of a key, by index and place.
+type KeyExemplars = (Vec<(i64, StepExemplars)>, Vec<(usize, StepExemplars)>);
 
 /// What came after its step was closed and was counted there nevertheless.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -141,6 +169,36 @@ impl StepAggregates {
         self.amendments.keys.retain(|key, _| self.keys.contains_key(key));
     }
 
+    /// What else [`restore`](Self::restore) leaves out: traces that show what is kept.
+    pub fn exemplars(&self) -> Vec<((Kind, Labels), KeyExemplars)> {
+        let boxed = |bucket: &Bucket| bucket.exemplars.as_deref().cloned();
+        let of_key = |key: &Key| {
+            let open = key.open.iter().filter_map(|(index, bucket)| Some((*index, boxed(bucket)?)));
+            let closed = key.closed.iter().enumerate();
+            let closed = closed.filter_map(|(place, bucket)| Some((place, boxed(bucket)?)));
+            (open.collect::<Vec<_>>(), closed.collect::<Vec<_>>())
+        };
+        let keys = self.keys.iter().map(|(key, state)| (key.clone(), of_key(state)));
+        keys.filter(|(_, (open, closed))| !open.is_empty() || !closed.is_empty()).collect()
+    }
+
+    /// Goes on from that, after [`restore`](Self::restore).
+    pub fn restore_exemplars(&mut self, exemplars: Vec<((Kind, Labels), KeyExemplars)>) {
+        for (key, (open, closed)) in exemplars {
+            let Some(key) = self.keys.get_mut(&key) else { continue };
+            for (index, exemplars) in open {
+                if let Some(bucket) = key.open.get_mut(&index) {
+                    bucket.exemplars = Some(Box::new(exemplars));
+                }
+            }
+            for (place, exemplars) in closed {
+                if let Some(bucket) = key.closed.get_mut(place) {
+                    bucket.exemplars = Some(Box::new(exemplars));
+                }
+            }
+        }
+    }
+
     /// Events that came so long after their step was closed that they were left out.
     pub fn late(&self) -> u64 {
         self.late
@@ -162,18 +220,20 @@ impl StepAggregates {
     }
 
     /// `labels` without a metric name: it is added when the step closes.
-    pub fn span(&mut self, labels: &Labels, end_ms: i64, duration_us: i64, error: bool) {
-        self.timed(Kind::Spans, labels, end_ms, duration_us, error);
+    pub fn span(&mut self, labels: &Labels, timed: &Timed) {
+        self.timed(Kind::Spans, labels, timed);
     }
 
     /// The same for the calls over an edge of the service graph.
-    pub fn call(&mut self, labels: &Labels, end_ms: i64, duration_us: i64, error: bool) {
-        self.timed(Kind::Calls, labels, end_ms, duration_us, error);
+    pub fn call(&mut self, labels: &Labels, timed: &Timed) {
+        self.timed(Kind::Calls, labels, timed);
     }
 
-    fn timed(&mut self, kind: Kind, labels: &Labels, end_ms: i64, duration_us: i64, error: bool) {
+    fn timed(&mut self, kind: Kind, labels: &Labels, timed: &Timed) {
+        let Timed { end_ms, duration_us, error, trace_id } = *timed;
         if let Some(bucket) = self.bucket(kind, labels, end_ms) {
             bucket.count += 1;
+            bucket.exemplify(duration_us, trace_id, error);
             bucket.errors += u64::from(error);
             if bucket.durations_us.len() == DURATIONS_MAX {
                 let mut keep = false;
@@ -186,9 +246,11 @@ impl StepAggregates {
         }
     }
 
-    pub fn log(&mut self, labels: &Labels, time_ms: i64) {
+    /// A line, in a trace if the id is not 0.
+    pub fn log(&mut self, labels: &Labels, time_ms: i64, trace_id: u128) {
         if let Some(bucket) = self.bucket(Kind::Logs, labels, time_ms) {
             bucket.count += 1;
+            bucket.exemplify(time_ms, trace_id, false);
         }
     }
 
@@ -331,24 +393,26 @@ fn emit<'b>(
         Kind::Spans => "spans",
         Kind::Calls => "calls",
     };
-    let mut push = |suffix: &str, value: f64| {
+    let mut push = |suffix: &str, value: f64, exemplars: Exemplars| {
         let labels = labels.with(model::labels::NAME, &format!("{prefix}.{suffix}"));
-        out.push(StepValue { labels, time_ms, value, amended: false, before: None });
+        out.push(StepValue { labels, time_ms, value, amended: false, before: None, exemplars });
     };
-    push("rate", rate);
+    let of_steps = window.clone().filter_map(|bucket| bucket.exemplars.as_deref());
+    let heaviest = StepExemplars::heaviest(of_steps.clone());
+    push("rate", rate, heaviest);
     if kind == Kind::Logs || count == 0 {
         return;
     }
     let errors: u64 = window.clone().map(|bucket| bucket.errors).sum();
     let errors = if errors < ERRORS_MIN { 0 } else { errors };
-    push("error_ratio", errors as f64 / count as f64);
+    push("error_ratio", errors as f64 / count as f64, StepExemplars::failed(of_steps));
     let mut durations_us: Vec<i64> = window.flat_map(|bucket| bucket.durations_us.iter().copied()).collect();
     durations_us.sort_unstable();
     if durations_us.len() >= MEDIAN_MIN {
-        push("duration.p50", nearest_rank(&durations_us, 0.5) / 1000.0);
+        push("duration.p50", nearest_rank(&durations_us, 0.5) / 1000.0, heaviest);
     }
     if durations_us.len() >= TAIL_MIN {
-        push("duration.p95", nearest_rank(&durations_us, 0.95) / 1000.0);
+        push("duration.p95", nearest_rank(&durations_us, 0.95) / 1000.0, heaviest);
     }
 }
 
@@ -373,7 +437,8 @@ mod tests {
     fn spans_become_rate_errors_and_durations() {
         let mut steps = StepAggregates::new(10_000, StepLimits::default());
         for i in 0..40 {
-            steps.span(&labels(), i * 500, 1_000 * (i + 1), i % 5 == 0);
+            let (end_ms, duration_us) = (i * 500, 1_000 * (i + 1));
+            steps.span(&labels(), &Timed { end_ms, duration_us, error: i % 5 == 0, trace_id: 0 });
         }
         let mut out = Vec::new();
         steps.close(19_999, &mut out);
@@ -388,7 +453,9 @@ mod tests {
     #[test]
     fn few_spans_give_no_quantiles() {
         let mut steps = StepAggregates::new(10_000, StepLimits::default());
-        (0..4).for_each(|i| steps.span(&labels(), i, 1_000, false));
+        for end_ms in 0..4 {
+            steps.span(&labels(), &Timed { end_ms, duration_us: 1_000, error: false, trace_id: 0 });
+        }
         let mut out = Vec::new();
         steps.close(10_000, &mut out);
         assert_eq!(named(&out, "spans.rate"), [(10_000, 0.4)]);
@@ -398,7 +465,7 @@ mod tests {
     #[test]
     fn silence_is_zero_and_then_forgotten() {
         let mut steps = StepAggregates::new(1_000, StepLimits { silent_steps: 7, ..StepLimits::default() });
-        steps.log(&labels(), 500);
+        steps.log(&labels(), 500, 0);
         let mut out = Vec::new();
         steps.close(60_000, &mut out);
         let rates: Vec<f64> = named(&out, "logs.rate").into_iter().map(|(_, rate)| rate).collect();
@@ -413,10 +480,10 @@ mod tests {
     #[test]
     fn a_key_begins_with_its_first_event_however_far_ahead_that_came() {
         let mut steps = StepAggregates::new(10_000, StepLimits { silent_steps: 7, ..StepLimits::default() });
-        steps.log(&labels(), 0);
-        steps.log(&labels(), 300_000);
+        steps.log(&labels(), 0, 0);
+        steps.log(&labels(), 300_000, 0);
         let other = Labels::new([("service.name", "other")]);
-        steps.log(&other, 100_000);
+        steps.log(&other, 100_000, 0);
         let mut out = Vec::new();
         steps.close(310_000, &mut out);
         let times_ms = |labels: &Labels| -> Vec<i64> {
@@ -432,8 +499,8 @@ mod tests {
     fn a_time_long_ago_is_late_though_nothing_was_closed_before() {
         let mut steps = StepAggregates::new(10_000, StepLimits::default());
         let now_ms = 1_700_000_000_000;
-        steps.log(&labels(), 0);
-        steps.log(&labels(), now_ms);
+        steps.log(&labels(), 0, 0);
+        steps.log(&labels(), now_ms, 0);
         let mut out = Vec::new();
         steps.close(now_ms + 10_000, &mut out);
         assert!(out.len() <= (AHEAD_MS / 10_000) as usize + 1, "{}", out.len());
@@ -443,18 +510,20 @@ mod tests {
     #[test]
     fn late_and_too_many_are_counted() {
         let mut steps = StepAggregates::new(1_000, StepLimits { keys_max: 1, ..StepLimits::default() });
-        steps.log(&labels(), 500);
-        steps.log(&Labels::new([("service.name", "other")]), 500);
+        steps.log(&labels(), 500, 0);
+        steps.log(&Labels::new([("service.name", "other")]), 500, 0);
         steps.close(5_000, &mut Vec::new());
         steps.close(7_000, &mut Vec::new());
-        steps.log(&labels(), 700);
-        steps.log(&labels(), i64::MAX);
+        steps.log(&labels(), 700, 0);
+        steps.log(&labels(), i64::MAX, 0);
         assert_eq!((steps.late(), steps.early(), steps.over_limit()), (1, 1, 1));
     }
 
     /// The last that was said of each value.
-    fn newest(values: &[StepValue]) -> BTreeMap<(Labels, i64), f64> {
-        values.iter().map(|value| ((value.labels.clone(), value.time_ms), value.value)).collect()
+    fn newest(values: &[StepValue]) -> BTreeMap<(Labels, i64), (f64, Exemplars)> {
+        let last =
+            |value: &StepValue| ((value.labels.clone(), value.time_ms), (value.value, value.exemplars));
+        values.iter().map(last).collect()
     }
 
     #[test]
@@ -463,17 +532,17 @@ mod tests {
         let mut out = Vec::new();
         for second in 0..10 {
             if second != 5 {
-                steps.log(&labels(), second * 1_000);
+                steps.log(&labels(), second * 1_000, 0);
             }
             steps.close((second + 1) * 1_000, &mut out);
         }
         assert!(out.iter().all(|value| !value.amended));
         out.clear();
-        steps.log(&labels(), 5_000);
+        steps.log(&labels(), 5_000, 0);
         assert_eq!((steps.amended(), steps.late()), (1, 0));
         steps.close(10_000, &mut out);
         assert_eq!(out, [], "no step was closed since");
-        steps.log(&labels(), 10_000);
+        steps.log(&labels(), 10_000, 0);
         steps.close(11_000, &mut out);
         let times_ms: Vec<(i64, bool)> = out.iter().map(|value| (value.time_ms, value.amended)).collect();
         let amended = [6_000, 7_000, 8_000, 9_000, 10_000].map(|time_ms| (time_ms, true));
@@ -496,11 +565,13 @@ mod tests {
                 // Somebody is always there, so that steps are closed from the beginning on.
                 let other = Labels::new([("service.name", "other")]);
                 for second in 0..40 {
-                    steps.log(&other, second * 1_000);
+                    steps.log(&other, second * 1_000, 0);
                     for (time_ms, by, key) in &events {
                         if time_ms / 1_000 + if is_late { *by } else { 0 } == second {
                             let labels = labels().with("operation", ["a", "b", "c"][*key]);
-                            steps.span(&labels, *time_ms, time_ms % 97, time_ms % 3 == 0);
+                            let (end_ms, duration_us) = (*time_ms, time_ms % 97);
+                            let (error, trace_id) = (time_ms % 3 == 0, (time_ms % 11) as u128);
+                            steps.span(&labels, &Timed { end_ms, duration_us, error, trace_id });
                         }
                     }
                     steps.close((second + 1) * 1_000, &mut out);
@@ -508,6 +579,7 @@ mod tests {
                     let mut next = StepAggregates::new(1_000, steps.limits);
                     next.restore(steps.clone());
                     next.restore_amendments(steps.amendments().clone());
+                    next.restore_exemplars(steps.exemplars());
                     steps = next;
                 }
                 proptest::prop_assert_eq!(steps.late(), 0);
@@ -521,10 +593,10 @@ mod tests {
     #[test]
     fn many_keys_that_begin_far_ahead_cost_nothing_before() {
         let mut steps = StepAggregates::new(1, StepLimits::default());
-        steps.log(&labels().with("template", "first"), 0);
+        steps.log(&labels().with("template", "first"), 0, 0);
         steps.close(1, &mut Vec::new());
         for i in 0..50_000 {
-            steps.log(&labels().with("template", &i.to_string()), AHEAD_MS - 50_000 + i);
+            steps.log(&labels().with("template", &i.to_string()), AHEAD_MS - 50_000 + i, 0);
         }
         let mut out = Vec::new();
         steps.close(AHEAD_MS, &mut out);
@@ -538,7 +610,8 @@ mod tests {
             let mut steps = StepAggregates::new(1_000, StepLimits::default());
             let mut out = Vec::new();
             for i in 0..50 {
-                steps.span(&labels(), i * 333, i, false);
+                let (end_ms, trace_id) = (i * 333, i as u128);
+                steps.span(&labels(), &Timed { end_ms, duration_us: i, error: false, trace_id });
             }
             for &watermark_ms in closes {
                 steps.close(watermark_ms, &mut out);

@@ -36,6 +36,7 @@ fn ran(telemetry: Vec<Telemetry>, partitions: Partitions, restart_every: Option<
             payload: b"",
         };
         ingest.on_record(record, &mut routed);
+        ingest.flush(&mut routed);
         engine.take(routed.drain(..), &mut out);
         if restart_every.is_some_and(|every| (offset as usize + 1).is_multiple_of(every)) {
             engine.restart().unwrap();

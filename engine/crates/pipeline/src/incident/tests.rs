@@ -22,6 +22,7 @@ fn anomaly(metric: &str, time_ms: i64) -> Finding {
         anomaly_score: 0.7,
         summary: String::new(),
         amended: false,
+        exemplar_trace_ids: Vec::new(),
         severity: Severity::Warning,
     })
 }

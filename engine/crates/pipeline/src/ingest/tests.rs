@@ -37,10 +37,17 @@ fn task(decoder: Box<dyn Decoder>) -> IngestTask {
     IngestTask::new(Some("otlp_metrics/3"), decoder, router, &AnalysisSettings::default())
 }
 
+/// What a task gives for one record in an epoch of its own.
+fn give(task: &mut IngestTask, record: SourceRecord<'_>) -> Vec<Output> {
+    let mut out = Vec::new();
+    task.on_record(record, &mut out);
+    task.flush(&mut out);
+    out
+}
+
 /// What becomes of telemetry: topic, partition and content of each record.
 fn routed(telemetry: Vec<Telemetry>) -> Vec<(OutputTopic, i32, Incoming)> {
-    let mut out = Vec::new();
-    task(Box::new(Given(telemetry))).on_record(record(b"", &[]), &mut out);
+    let out = give(&mut task(Box::new(Given(telemetry))), record(b"", &[]));
     let read = |output: Output| {
         assert_eq!(output.key, b"acme");
         let headers: Vec<(&str, &[u8])> =
@@ -119,6 +126,7 @@ fn spans_go_to_their_trace_and_are_counted_at_their_entity() {
                 by_trace += 1;
             } else {
                 assert_eq!((router.entity("cart"), row.span_id, row.duration_us), (partition, 0, 1_000));
+                assert!((1..=20).contains(&row.trace_id), "as an exemplar");
                 by_entity += 1;
             }
         }
@@ -154,9 +162,8 @@ fn a_record_in_which_time_runs_on_and_on_is_bounded() {
 #[test]
 fn an_idle_partition_says_so_and_comes_back() {
     let mut task = task(Box::new(Given(vec![samples(&[("cart", 7_000)])])));
+    give(&mut task, record(b"", &[]));
     let mut out = Vec::new();
-    task.on_record(record(b"", &[]), &mut out);
-    out.clear();
     task.on_idle(&mut out);
     assert_eq!(out.len(), 6, "everybody hears of it");
     assert!(out.iter().all(|output| output.payload.ends_with(b"null}")));
@@ -168,10 +175,9 @@ fn an_idle_partition_says_so_and_comes_back() {
 
 #[test]
 fn a_row_from_long_after_its_record_moves_nothing() {
-    let mut out = Vec::new();
     let rows = samples(&[("cart", 900_000_000), ("cart", 7_000)]);
     let written = SourceRecord { timestamp_ms: Some(8_000), ..record(b"", &[]) };
-    task(Box::new(Given(vec![rows]))).on_record(written, &mut out);
+    let out = give(&mut task(Box::new(Given(vec![rows]))), written);
     let told = out.iter().filter(|output| output.payload.starts_with(b"{"));
     let told: Vec<bool> = told.map(|output| output.payload.ends_with(b":0}")).collect();
     assert_eq!(told, [true; 6], "only the time of the other");
@@ -193,6 +199,64 @@ fn a_large_row_does_not_take_its_neighbours_along() {
         })
         .collect();
     assert_eq!(rows, [1, 1, 1]);
+}
+
+#[test]
+fn rows_of_several_records_go_on_together_until_time_moves_or_there_are_enough() {
+    /// Gives a line at the time that is the payload.
+    struct Line;
+    impl Decoder for Line {
+        fn decode(
+            &mut self,
+            record: SourceRecord<'_>,
+            out: &mut Vec<Telemetry>,
+        ) -> Result<(), codec::Rejected> {
+            let time_ms = std::str::from_utf8(record.payload).unwrap().parse().unwrap();
+            let mut logs = LogBatchBuilder::default();
+            let (service, severity, body, trace_id, span_id) = ("cart", 9, "a line", None, None);
+            logs.push(&LogRow { time_ms, service, severity, body, trace_id, span_id });
+            out.push(Telemetry::Logs(logs.finish()));
+            Ok(())
+        }
+
+        fn dropped(&self) -> codec::Dropped {
+            codec::Dropped::default()
+        }
+    }
+    let mut task = task(Box::new(Line));
+    let rows = |out: &[Output]| -> Vec<usize> {
+        let read = |output: &Output| {
+            let headers: Vec<(&str, &[u8])> =
+                output.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+            match wire::read(record(&output.payload, &headers)) {
+                Ok(Incoming::Telemetry(telemetry)) => Some(telemetry.record_batch().num_rows()),
+                _ => None,
+            }
+        };
+        out.iter().filter_map(read).collect()
+    };
+    let mut out = Vec::new();
+    for time_ms in [1_000, 1_001, 1_002] {
+        task.on_record(record(time_ms.to_string().as_bytes(), &[]), &mut out);
+    }
+    assert_eq!(rows(&out), [0; 0], "nobody could read them before the epoch ends");
+    out.clear();
+    task.on_record(record(b"60000", &[]), &mut out);
+    assert_eq!(rows(&out), [3], "what lies before a watermark goes before it");
+    assert!(matches!(&out[0].headers[..], [(_, kind)] if kind == b"logs"), "{:?}", out[0]);
+    out.clear();
+    task.flush(&mut out);
+    assert_eq!(rows(&out), [1]);
+    out.clear();
+    task.flush(&mut out);
+    assert_eq!(rows(&out), [0; 0], "given once");
+    for _ in 0..10_000 {
+        task.on_record(record(b"60001", &[]), &mut out);
+    }
+    let given = rows(&out);
+    assert!(given.len() > 5 && given.iter().all(|rows| (500..5_000).contains(rows)), "{given:?}");
+    task.flush(&mut out);
+    assert_eq!(rows(&out).iter().sum::<usize>(), 10_000);
 }
 
 #[test]
@@ -225,8 +289,7 @@ fn what_is_too_much_for_a_record_goes_in_several() {
         logs.push(&LogRow { time_ms, service, severity, body, trace_id, span_id });
     }
     let telemetry = vec![Telemetry::Samples(rows.finish()), Telemetry::Logs(logs.finish())];
-    let mut out = Vec::new();
-    task(Box::new(Given(telemetry))).on_record(record(b"", &[]), &mut out);
+    let out = give(&mut task(Box::new(Given(telemetry))), record(b"", &[]));
     assert!(out.iter().all(|output| output.payload.len() < 1_000_000), "as brokers allow by default");
     let mut counts = BTreeMap::<(OutputTopic, &str), usize>::new();
     for output in &out {
@@ -254,8 +317,7 @@ fn rows_that_are_left_out_are_counted_and_tell_nothing() {
         codec::DecoderSettings { tenant: Some(rule.into()), mapping, ..codec::DecoderSettings::default() };
     let mut task = task((spec.build)(&settings));
     let mut run = |tenant: &[u8], payload: &str| {
-        let mut out = Vec::new();
-        task.on_record(record(payload.as_bytes(), &[("tenant", tenant)]), &mut out);
+        let out = give(&mut task, record(payload.as_bytes(), &[("tenant", tenant)]));
         (out, task.status())
     };
     let (out, status) = run(b"other", r#"{"metric": "q", "time": 1760000000, "value": 1}"#);

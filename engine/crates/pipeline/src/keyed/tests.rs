@@ -55,6 +55,7 @@ fn record<'a>(offset: i64, payload: &'a [u8], headers: &'a [(&'a str, &'a [u8])]
 fn give(task: &mut dyn PartitionTask, round: i64) -> Vec<Output> {
     let mut out = Vec::new();
     task.on_record(record(round, round.to_string().as_bytes(), &[]), &mut out);
+    task.flush(&mut out);
     out
 }
 

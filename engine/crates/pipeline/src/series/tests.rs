@@ -188,3 +188,70 @@ fn a_state_from_before_there_were_amendments_is_taken_up() {
     assert_eq!(after.restore(&sections).unwrap(), []);
     assert_eq!(run(&mut after, 50..60), run(&mut before, 50..60));
 }
+
+/// Half an hour of ten requests a second, of which some in the last minutes are slow and fail, each with its line; a restart now and then
+/// if so told.
+fn requests(restart_every: i64) -> Vec<Finding> {
+    let new = || {
+        let detectors: Vec<DetectorSettings> = serde_json::from_str(r#"[{"kind": "ewma"}]"#).unwrap();
+        SeriesStage::new(&AnalysisSettings::default(), &detectors).unwrap()
+    };
+    let mut stage = new();
+    let mut out = Vec::new();
+    for step in 0..180 {
+        for request in 0..100 {
+            let (time_ms, trace_id) = (step * STEP_MS + request * 100, (step * 1_000 + request + 1) as u128);
+            let is_hit = step >= 150 && request % 3 == 0;
+            let duration_us = if is_hit { 900_000 + request } else { 10_000 + request * 97 % 1_000 };
+            let (end_ms, caller, callee) = (time_ms + 5, "web".to_owned(), "cart".to_owned());
+            stage.on_span(&SpanRow {
+                start_us: (end_ms * 1_000) - duration_us,
+                duration_us,
+                trace_id,
+                span_id: 0,
+                parent: None,
+                service: "cart",
+                operation: "buy",
+                kind: 2,
+                error: is_hit,
+            });
+            stage.on_call(&EdgeCall { caller, callee, end_ms, duration_us, error: is_hit, trace_id });
+            let (severity, body) = if is_hit { (17, "cannot reach stock") } else { (9, "bought") };
+            let (trace_id, span_id) = (Some(trace_id), None);
+            stage.on_log(&LogRow { time_ms, service: "cart", severity, body, trace_id, span_id }, &mut out);
+        }
+        stage.advance((step + 1) * STEP_MS, &mut out);
+        stage.close_calls((step + 1) * STEP_MS, &mut out);
+        if step % restart_every == restart_every - 1 {
+            let sections = snapshot(&mut stage);
+            stage = new();
+            assert_eq!(stage.restore(&sections).unwrap(), []);
+        }
+    }
+    out
+}
+
+#[test]
+fn an_anomaly_names_traces_that_show_it() {
+    let found = requests(1_000);
+    let anomalies = found.iter().filter_map(Finding::anomaly);
+    let anomalies: Vec<_> = anomalies.filter(|anomaly| anomaly.time_ms > 150 * STEP_MS).collect();
+    for metric in ["spans.duration.p95", "spans.error_ratio", "calls.duration.p95", "calls.error_ratio"] {
+        let of_metric = || anomalies.iter().filter(|anomaly| anomaly.labels.name() == metric);
+        assert!(of_metric().count() > 0, "{metric}");
+        for anomaly in of_metric() {
+            assert_eq!(anomaly.exemplar_trace_ids.len(), 3, "{metric}");
+            for trace_id in &anomaly.exemplar_trace_ids {
+                let id = i64::from_str_radix(trace_id, 16).expect("as it is written");
+                let (step, request) = ((id - 1) / 1_000, (id - 1) % 1_000);
+                assert!(
+                    step >= 150 && request % 3 == 0,
+                    "{metric}: {trace_id} is one of those that were hit"
+                );
+            }
+        }
+    }
+    let lines = anomalies.iter().filter(|anomaly| anomaly.labels.name() == "logs.rate");
+    assert!(lines.clone().count() > 0 && lines.clone().all(|line| line.exemplar_trace_ids.len() == 3));
+    assert!(requests(7) == found, "restarts change nothing");
+}
