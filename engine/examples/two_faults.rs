@@ -96,6 +96,7 @@ fn play_faults(seed: u64, faults: &[(&str, FaultKind)]) -> Vec<Incident> {
         kind: *kind,
         start_ms: FAULT_START_MS,
         end_ms: FAULT_END_MS,
+        strength: 1.0,
     };
     let faults = faults.iter().map(fault).collect();
     let scenario =

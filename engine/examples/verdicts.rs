@@ -50,7 +50,8 @@ fn main() -> anyhow::Result<()> {
         let service = services[seed as usize % services.len()];
         for kind in [FaultKind::ErrorsAfterDeploy, FaultKind::MemoryLeakWithCpuPressure] {
             let end_ms = since_ms + 60 * MINUTE_MS;
-            scenario.faults = vec![Fault { service: service.to_owned(), kind, start_ms: since_ms, end_ms }];
+            scenario.faults =
+                vec![Fault { service: service.to_owned(), kind, start_ms: since_ms, end_ms, strength: 1.0 }];
             let verdict = judge_telemetry(&telemetry(&scenario), service, change, 1.0, &settings)?;
             count(format!("{kind:?}"), verdict.outcome.as_str());
         }

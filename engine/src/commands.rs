@@ -154,9 +154,12 @@ fn incident_text(incident: &Incident) -> String {
         lines += "    amended: data that came late corrected what was said before\n";
     }
     for (rank, cause) in incident.root_causes.iter().take(3).enumerate() {
-        lines += &format!("    {}. {} ({:.2})\n", rank + 1, cause.service, cause.score);
+        lines += &format!("    {}. {} ({:.0} %)\n", rank + 1, cause.service, 100.0 * cause.confidence);
         for evidence in cause.evidence.iter().take(3) {
             lines += &format!("         {}: {}\n", evidence.kind, evidence.summary);
+        }
+        for evidence in cause.counter_evidence.iter().take(1) {
+            lines += &format!("         against it: {}\n", evidence.summary);
         }
     }
     for change in &incident.changes {
@@ -193,6 +196,7 @@ mod tests {
             anomalies: 3,
             split_from: Some("inc-1".to_owned()),
             merged_into: Some("inc-0".to_owned()),
+            exemplar_trace_ids: vec![],
             amended: true,
         };
         let text = incident_text(&incident);

@@ -264,7 +264,7 @@ mod tests {
 
     fn incident(id: &str, version: u32, opened_ms: i64, causes: &[&str]) -> Incident {
         let cause =
-            |service: &&str| RootCause { service: (*service).to_owned(), score: 1.0, evidence: vec![] };
+            |service: &&str| RootCause { service: (*service).to_owned(), score: 1.0, ..RootCause::default() };
         Incident {
             incident: id.to_owned(),
             version,
@@ -278,6 +278,7 @@ mod tests {
             root_causes: causes.iter().map(cause).collect(),
             changes: vec![],
             anomalies: 1,
+            exemplar_trace_ids: Vec::new(),
             split_from: None,
             merged_into: None,
             amended: false,

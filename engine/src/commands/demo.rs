@@ -246,7 +246,11 @@ impl Screen {
             let service = if rank == 0 { style(&cause.service).bold() } else { style(&cause.service) };
             let mut evidence = cause.evidence.iter().map(|evidence| evidence.summary.as_str());
             let first = evidence.next().unwrap_or("no direct evidence");
-            self.line(&format!("            {}. {service} ({:.2}) {first}", rank + 1, cause.score))?;
+            self.line(&format!(
+                "            {}. {service} ({:.0} %) {first}",
+                rank + 1,
+                100.0 * cause.confidence
+            ))?;
             for summary in evidence.take(if rank == 0 { 2 } else { 0 }) {
                 self.line(&format!("               {summary}"))?;
             }

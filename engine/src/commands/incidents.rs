@@ -297,6 +297,20 @@ fn remark_json(remark: &v1::Remark) -> serde_json::Value {
     })
 }
 
+/// None for a level that a newer server knows.
+fn place(place: &v1::Place) -> Option<model::Place> {
+    let level = match place.level() {
+        v1::Level::Unspecified => return None,
+        v1::Level::Operation => model::Level::Operation,
+        v1::Level::Call => model::Level::Call,
+        v1::Level::Instance => model::Level::Instance,
+        v1::Level::Resource => model::Level::Resource,
+        v1::Level::Template => model::Level::Template,
+        v1::Level::Change => model::Level::Change,
+    };
+    Some(model::Place { level, name: place.name.clone() })
+}
+
 /// Back to the model, so that what is printed is what `replay` prints.
 fn model_of(incident: &v1::Incident) -> model::Incident {
     let state = match incident.state() {
@@ -320,7 +334,10 @@ fn model_of(incident: &v1::Incident) -> model::Incident {
     let cause = |cause: &v1::RootCause| model::RootCause {
         service: cause.service.clone(),
         score: cause.score,
+        confidence: cause.confidence,
+        place: cause.place.as_ref().and_then(place),
         evidence: cause.evidence.iter().map(evidence).collect(),
+        counter_evidence: cause.counter_evidence.iter().map(evidence).collect(),
     };
     let change = |change: &v1::Change| model::Change {
         service: change.service.clone(),
@@ -344,5 +361,6 @@ fn model_of(incident: &v1::Incident) -> model::Incident {
         split_from: Some(incident.split_from.clone()).filter(|from| !from.is_empty()),
         merged_into: Some(incident.merged_into.clone()).filter(|into| !into.is_empty()),
         amended: incident.amended,
+        exemplar_trace_ids: incident.exemplar_trace_ids.clone(),
     }
 }

@@ -40,19 +40,38 @@ pub fn incident(incident: model::Incident) -> v1::Incident {
         split_from: incident.split_from.unwrap_or_default(),
         merged_into: incident.merged_into.unwrap_or_default(),
         amended: incident.amended,
+        exemplar_trace_ids: incident.exemplar_trace_ids,
     }
 }
 
 fn root_cause(cause: model::RootCause) -> v1::RootCause {
-    let evidence = cause.evidence.into_iter().map(|evidence| v1::Evidence {
+    let evidence = |evidence: model::Evidence| v1::Evidence {
         kind: evidence.kind,
         summary: evidence.summary,
         score: evidence.score,
         subject: evidence.subject,
         baseline: evidence.baseline,
         observed: evidence.observed,
-    });
-    v1::RootCause { service: cause.service, score: cause.score, evidence: evidence.collect() }
+    };
+    v1::RootCause {
+        service: cause.service,
+        score: cause.score,
+        evidence: cause.evidence.into_iter().map(evidence).collect(),
+        confidence: cause.confidence,
+        place: cause.place.map(|place| v1::Place { level: level(place.level).into(), name: place.name }),
+        counter_evidence: cause.counter_evidence.into_iter().map(evidence).collect(),
+    }
+}
+
+fn level(level: model::Level) -> v1::Level {
+    match level {
+        model::Level::Operation => v1::Level::Operation,
+        model::Level::Call => v1::Level::Call,
+        model::Level::Instance => v1::Level::Instance,
+        model::Level::Resource => v1::Level::Resource,
+        model::Level::Template => v1::Level::Template,
+        model::Level::Change => v1::Level::Change,
+    }
 }
 
 fn change(change: model::Change) -> v1::Change {

@@ -74,6 +74,7 @@ fn scenario(seed: u64, faults: &[(&str, FaultKind)], minutes: i64) -> Scenario {
         kind: *kind,
         start_ms,
         end_ms: start_ms + 6 * MINUTE_MS,
+        strength: 1.0,
     };
     let faults = faults.iter().map(fault).collect();
     Scenario { config: ShopConfig::new(seed, START_MS), faults, end_ms: START_MS + minutes * MINUTE_MS }

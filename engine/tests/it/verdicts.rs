@@ -48,6 +48,7 @@ fn a_release_that_brings_errors_fails_for_its_service() {
         kind: FaultKind::ErrorsAfterDeploy,
         start_ms: SINCE_MS,
         end_ms: SINCE_MS + 60 * MINUTE_MS,
+        strength: 1.0,
     };
     let broken = telemetry(&scenario(3002, vec![fault]));
     let settings = Config::default().analysis;

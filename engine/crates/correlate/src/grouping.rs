@@ -86,6 +86,9 @@ struct Suspect {
     /// Anomalous points in a row, and critical ones among the newest of them.
     run: u32,
     critical_run: u32,
+    /// Of its newest anomaly with any.
+    #[serde(default)]
+    trace_ids: Vec<String>,
 }
 
 /// Hash of the labels of a series.
@@ -116,6 +119,9 @@ impl Suspect {
             self.critical_run = 1;
         }
         self.last_ms = self.last_ms.max(anomaly.time_ms);
+        if !anomaly.exemplar_trace_ids.is_empty() {
+            self.trace_ids.clone_from(&anomaly.exemplar_trace_ids);
+        }
     }
 }
 
@@ -154,6 +160,7 @@ impl Grouper {
             anomalies: 0,
             run: 0,
             critical_run: 0,
+            trace_ids: Vec::new(),
         });
         suspect.observe(anomaly);
         let is_sustained = suspect.run >= self.settings.sustained_run;
@@ -194,6 +201,7 @@ impl Grouper {
             root_causes: Vec::new(),
             changes: Vec::new(),
             anomalies: 0,
+            exemplar_trace_ids: Vec::new(),
             split_from: None,
             merged_into: None,
             amended: false,
@@ -429,6 +437,7 @@ impl Grouper {
             anomalies: 1,
             severity: anomaly.severity,
             metric: anomaly.metric.clone(),
+            trace_ids: anomaly.exemplar_trace_ids.clone(),
         };
         let is_new = add(&mut open.members, &anomaly.service, member);
         if is_new
@@ -454,6 +463,7 @@ impl Grouper {
         open.incident.state = IncidentState::Updated;
         open.incident.updated_ms = anomaly.time_ms;
         open.incident.title = title_of(&open.incident, &open.first_metric);
+        open.exemplify();
         vec![open.incident.clone()]
     }
 
@@ -481,6 +491,7 @@ impl Grouper {
             root_causes: Vec::new(),
             changes: Vec::new(),
             anomalies: suspects.iter().map(|suspect| suspect.anomalies).sum(),
+            exemplar_trace_ids: Vec::new(),
             split_from: None,
             merged_into: None,
             amended: false,
@@ -493,6 +504,7 @@ impl Grouper {
                 anomalies: suspect.anomalies,
                 severity: suspect.severity,
                 metric: suspect.metric.clone(),
+                trace_ids: suspect.trace_ids.clone(),
             };
             add(&mut members, &suspect.service, member);
         }

@@ -5,9 +5,12 @@
 //! its kind before the weighted sum: a kind speaks loudly only when it is both strong and singular.
 
 pub mod change;
+pub(crate) mod confidence;
+mod counter;
 pub mod gap;
 pub mod impact;
 pub mod latency;
+mod place;
 pub mod resource;
 pub mod self_time;
 pub mod structure;
@@ -60,6 +63,8 @@ pub const RANKERS: &[Ranker] = &[
 const NOT_CANDIDATES: &[&str] = &["_sli", ""];
 /// Pieces of evidence shown of one kind.
 const SHOWN: usize = 3;
+/// Candidates of which is said what speaks against them.
+const EXPLAINED: usize = 8;
 /// Evidence that convinces less is noise to a reader; it still counts.
 const SHOWN_MIN: f64 = 0.02;
 
@@ -161,10 +166,13 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ra
         .filter(|&&service| view.is_candidate(service))
         .map(|&service| {
             let service_name = view.name(service).to_owned();
-            let cause = RootCause { service: service_name, score: 0.0, evidence: Vec::new() };
+            let cause = RootCause { service: service_name, ..RootCause::default() };
             (service, Ranked { cause, conviction: 0.0 })
         })
         .collect();
+    // Of each service how convincing which kind is, and what its strongest kind adds to the score.
+    let mut convincing_of: BTreeMap<(Symbol, &str), f64> = BTreeMap::new();
+    let mut strongest_kind: BTreeMap<Symbol, f64> = BTreeMap::new();
     for ranker in RANKERS {
         let mut findings = (ranker.rank)(&view);
         findings.retain(|service, finding| finding.strength > 0.0 && causes.contains_key(service));
@@ -173,7 +181,9 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ra
             let Some(Ranked { cause, conviction }) = causes.get_mut(&service) else { continue };
             let square = finding.strength * finding.strength;
             let convincing = square / (square + ranker.half * ranker.half);
-            cause.score += ranker.weight * convincing * finding.strength / strongest;
+            let share = ranker.weight * convincing * finding.strength / strongest;
+            cause.score += share;
+            convincing_of.insert((service, ranker.kind), convincing);
             *conviction += ranker.weight * convincing;
             if convincing < SHOWN_MIN {
                 continue;
@@ -184,14 +194,40 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ra
                 b.score.total_cmp(&a.score).then_with(by_name)
             });
             evidence.truncate(SHOWN);
+            let kinds_share = strongest_kind.entry(service).or_default();
+            if share > *kinds_share {
+                *kinds_share = share;
+                cause.place = evidence.first().and_then(place::of);
+            }
             cause.evidence.extend(evidence);
         }
     }
+    explain(&view, &mut causes, &convincing_of);
     let mut ranked: Vec<Ranked> = causes.into_values().collect();
     ranked.sort_by(|Ranked { cause: a, .. }, Ranked { cause: b, .. }| {
         b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service))
     });
     ranked
+}
+
+/// Says what speaks against the best candidates.
+fn explain(
+    view: &View<'_>,
+    causes: &mut BTreeMap<Symbol, Ranked>,
+    convincing_of: &BTreeMap<(Symbol, &str), f64>,
+) {
+    let mut best: Vec<(Symbol, f64)> =
+        causes.iter().map(|(service, ranked)| (*service, ranked.cause.score)).collect();
+    best.retain(|(_, score)| *score > 0.0);
+    best.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| view.name(a.0).cmp(view.name(b.0))));
+    for (service, _) in best.into_iter().take(EXPLAINED) {
+        let Some(Ranked { cause, .. }) = causes.get_mut(&service) else { continue };
+        let silent = RANKERS.iter().filter(|ranker| {
+            convincing_of.get(&(service, ranker.kind)).copied().unwrap_or(0.0) < counter::UNCONVINCING
+        });
+        cause.counter_evidence =
+            silent.filter_map(|ranker| counter::against(ranker.kind, view, service)).collect();
+    }
 }
 
 /// Linear interpolation between the closest ranks of unsorted values; `None` when there are none.

@@ -41,13 +41,58 @@ pub struct Evidence {
     pub observed: Option<f64>,
 }
 
+/// What kind of thing within a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// What it does itself in an operation.
+    Operation,
+    /// Between it and one that it calls or is called by.
+    Call,
+    /// One of its instances.
+    Instance,
+    Resource,
+    /// A log template, within an operation.
+    Template,
+    Change,
+}
+
+impl Level {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operation => "operation",
+            Self::Call => "call",
+            Self::Instance => "instance",
+            Self::Resource => "resource",
+            Self::Template => "template",
+            Self::Change => "change",
+        }
+    }
+}
+
+/// Where within a service the strongest evidence points.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub level: Level,
+    pub name: String,
+}
+
 /// A candidate for where the incident started.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RootCause {
     pub service: String,
     /// Fused evidence, >= 0, ranked descending.
     pub score: f64,
+    /// How likely it is the cause, 0 to 1. What is missing to 1 over all candidates is that it is none of them.
+    #[serde(default)]
+    pub confidence: f64,
+    /// Absent where evidence speaks of the service as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     pub evidence: Vec<Evidence>,
+    /// What speaks against it: what would have changed, was measured, and is as usual.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counter_evidence: Vec<Evidence>,
 }
 
 /// A change on a service close in time: a deploy, a configuration change, a Kubernetes event.
@@ -81,6 +126,9 @@ pub struct Incident {
     pub changes: Vec<Change>,
     /// Number of anomalies so far.
     pub anomalies: u64,
+    /// Traces that show it, in hexadecimal: those of its first cause, then of who suffers most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exemplar_trace_ids: Vec<String>,
     /// The incident that it was a part of until the evidence spoke of two causes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_from: Option<String>,

@@ -21,7 +21,7 @@ pub use batch::{
     LogBatchBuilder, LogRow, MetricKind, SampleBatch, SampleBatchBuilder, SampleRow, SchemaMismatch,
     SpanBatch, SpanBatchBuilder, SpanRow, Telemetry,
 };
-pub use incident::{Change, Evidence, Incident, IncidentState, RootCause};
+pub use incident::{Change, Evidence, Incident, IncidentState, Level, Place, RootCause};
 pub use labels::{Labels, SeriesId};
 pub use matcher::{InvalidMatcher, Matcher};
 pub use outputs::{Output, OutputTopic, SourceRecord, StateSection};

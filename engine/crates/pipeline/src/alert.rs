@@ -106,7 +106,12 @@ fn description(incident: &Incident) -> String {
         let evidence: Vec<&str> = cause.evidence.iter().take(3).map(|e| e.summary.as_str()).collect();
         let evidence =
             if evidence.is_empty() { "no direct evidence".to_owned() } else { evidence.join("; ") };
-        lines.push(format!("{}. {} ({:.2}): {evidence}", rank + 1, cause.service, cause.score));
+        lines.push(format!(
+            "{}. {} ({:.0} %): {evidence}",
+            rank + 1,
+            cause.service,
+            100.0 * cause.confidence
+        ));
     }
     lines.extend(
         incident.changes.iter().map(|change| format!("changed: {} on {}", change.summary, change.service)),
@@ -134,9 +139,10 @@ mod tests {
             updated_ms: 2_000,
             resolved_ms: (state == IncidentState::Resolved).then_some(9_000),
             services: vec!["cart".into(), "frontend".into()],
-            root_causes: vec![RootCause { service: cause.into(), score: 1.0, evidence: vec![] }],
+            root_causes: vec![RootCause { service: cause.into(), score: 1.0, ..RootCause::default() }],
             changes: vec![],
             anomalies: 3,
+            exemplar_trace_ids: Vec::new(),
             split_from: None,
             merged_into: None,
             amended: false,

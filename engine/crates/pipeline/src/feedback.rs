@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Evidence, Incident, Severity};
+use model::{Evidence, Incident, RootCause, Severity};
 use serde::{Deserialize, Serialize};
 
 /// Thirty days.
@@ -175,6 +175,16 @@ impl Feedback {
                 baseline: None,
                 observed: None,
             });
+        }
+        // What the causes that are not moved have, and that it is none of them, stays as it is beside.
+        let odds = |cause: &RootCause| {
+            let sum = moved.get(cause.service.as_str()).map_or(0.0, |(sum, _)| *sum);
+            cause.confidence * FACTOR_MAX.powf(sum.clamp(-1.0, 1.0))
+        };
+        let unmoved: f64 = incident.root_causes.iter().map(|cause| cause.confidence).sum();
+        let total: f64 = (1.0 - unmoved).max(0.0) + incident.root_causes.iter().map(odds).sum::<f64>();
+        for cause in incident.root_causes.iter_mut().filter(|_| total > 0.0) {
+            cause.confidence = odds(cause) / total;
         }
         // Stable: of equals, who was first stays first.
         incident.root_causes.sort_by(|a, b| b.score.total_cmp(&a.score));

@@ -64,6 +64,10 @@ impl IncidentStage {
                 self.correlator.observe_point(time_ms, &service, &metric, value);
             }
             Finding::Normal { series, .. } => self.grouper.normal(series),
+            Finding::Exemplified { anomaly, trace_ids } => {
+                let anomaly = Anomaly { exemplar_trace_ids: trace_ids, ..anomaly };
+                self.on_finding(Finding::Anomaly(anomaly), out);
+            }
             Finding::Anomaly(anomaly) | Finding::Amended(Amendment { anomaly, was_told: false }) => {
                 if let Some(budget) = &mut self.budget {
                     budget.observe(&anomaly);
@@ -179,7 +183,7 @@ fn turn_of(finding: &Finding) -> (u8, u128) {
             (2, xxhash_rust::xxh3::xxh3_128(format!("{service}\0{metric}").as_bytes()))
         }
         Finding::Normal { series, .. } => (3, series.0),
-        Finding::Anomaly(anomaly) => (4, anomaly.labels.id().0),
+        Finding::Anomaly(anomaly) | Finding::Exemplified { anomaly, .. } => (4, anomaly.labels.id().0),
         Finding::Amended(Amendment { anomaly, .. }) => (5, anomaly.labels.id().0),
     }
 }

@@ -403,7 +403,7 @@ impl SeriesStage {
             } else if suspects.remove(&series.id) {
                 out.push(Finding::Normal { series: series.id, time_ms });
             }
-            out.extend(anomalies.into_iter().map(Finding::Anomaly));
+            out.extend(anomalies.into_iter().map(Finding::from));
         });
         self.exemplars.clear();
     }

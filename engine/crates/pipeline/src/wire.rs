@@ -52,9 +52,15 @@ pub enum Finding {
     /// What somebody said of an incident.
     Remark(Remark),
     Amended(#[serde(with = "AmendmentRecord")] Amendment),
+    /// An anomaly with traces that show it.
+    Exemplified {
+        #[serde(with = "AnomalyRecord")]
+        anomaly: Anomaly,
+        trace_ids: Vec<String>,
+    },
 }
 
-/// An anomaly as it travels between stages: whether it was amended is told by the kind of finding.
+/// An anomaly as it travels between stages: whether it was amended, and which traces show it, is told by the kind of finding.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Anomaly")]
 struct AnomalyRecord {
@@ -73,7 +79,6 @@ struct AnomalyRecord {
     summary: String,
     #[serde(skip)]
     amended: bool,
-    /// Those who read anomalies are told.
     #[serde(skip)]
     exemplar_trace_ids: Vec<String>,
 }
@@ -90,11 +95,22 @@ fn amended<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Anomaly, D::Err
     Ok(Anomaly { amended: true, ..AnomalyRecord::deserialize(deserializer)? })
 }
 
+impl From<Anomaly> for Finding {
+    fn from(anomaly: Anomaly) -> Self {
+        if anomaly.exemplar_trace_ids.is_empty() {
+            return Self::Anomaly(anomaly);
+        }
+        Self::Exemplified { trace_ids: anomaly.exemplar_trace_ids.clone(), anomaly }
+    }
+}
+
 impl Finding {
     /// The anomaly that it tells everybody of.
     pub fn anomaly(&self) -> Option<&Anomaly> {
         match self {
-            Self::Anomaly(anomaly) | Self::Amended(Amendment { anomaly, .. }) => Some(anomaly),
+            Self::Anomaly(anomaly)
+            | Self::Amended(Amendment { anomaly, .. })
+            | Self::Exemplified { anomaly, .. } => Some(anomaly),
             _ => None,
         }
     }
@@ -105,9 +121,12 @@ impl Finding {
             Self::Service(name) => 8 + name.len(),
             Self::Point { service, metric, .. } => 32 + service.len() + metric.len(),
             Self::Normal { .. } => 32,
-            Self::Anomaly(anomaly) | Self::Amended(Amendment { anomaly, .. }) => {
+            Self::Anomaly(anomaly)
+            | Self::Amended(Amendment { anomaly, .. })
+            | Self::Exemplified { anomaly, .. } => {
                 let labels = anomaly.labels.iter().map(|(key, value)| 8 + key.len() + value.len());
-                150 + anomaly.metric.len() + anomaly.service.len() + labels.sum::<usize>()
+                let traces = 40 * anomaly.exemplar_trace_ids.len();
+                150 + anomaly.metric.len() + anomaly.service.len() + labels.sum::<usize>() + traces
             }
             Self::Change(change) => 32 + change.service.len() + change.kind.len() + change.summary.len(),
             Self::Traces(evidence) => evidence.size_bytes(),
@@ -121,7 +140,9 @@ impl Finding {
     pub fn time_ms(&self) -> Option<i64> {
         match self {
             Self::Point { time_ms, .. } | Self::Normal { time_ms, .. } => Some(*time_ms),
-            Self::Anomaly(anomaly) | Self::Amended(Amendment { anomaly, .. }) => Some(anomaly.time_ms),
+            Self::Anomaly(anomaly)
+            | Self::Amended(Amendment { anomaly, .. })
+            | Self::Exemplified { anomaly, .. } => Some(anomaly.time_ms),
             // What was said counts from where it stands in the order on.
             Self::Service(_) | Self::Change(_) | Self::Traces(_) | Self::Remark(_) => None,
         }
@@ -328,6 +349,10 @@ mod tests {
         let fields = [&b"\x05\x01\x03\x01a"[..], &postcard::to_allocvec(&anomaly.labels).unwrap()].concat();
         assert_eq!(payload[..fields.len()], fields);
         assert_eq!(state::decode::<Vec<Finding>>(&payload).unwrap(), [Finding::Anomaly(anomaly.clone())]);
+        let trace_ids = vec!["7".repeat(32)];
+        let exemplified = Finding::from(Anomaly { exemplar_trace_ids: trace_ids.clone(), ..anomaly.clone() });
+        let read = state::decode::<Finding>(&state::encode(&exemplified)).unwrap();
+        assert_eq!(read, Finding::Exemplified { anomaly: anomaly.clone(), trace_ids });
         let amended = Anomaly { amended: true, ..anomaly };
         let finding = Finding::Amended(Amendment { anomaly: amended, was_told: true });
         assert_eq!(state::decode::<Finding>(&state::encode(&finding)).unwrap(), finding);

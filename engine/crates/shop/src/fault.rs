@@ -18,13 +18,15 @@ pub enum FaultKind {
 }
 
 /// Something broken from `start_ms` to `end_ms`, in ms since the Unix epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// A name out of [`crate::service_names`].
     pub service: String,
     pub kind: FaultKind,
     pub start_ms: i64,
     pub end_ms: i64,
+    /// How much of its usual strength it has: 1, or less for one that is hard to see.
+    pub strength: f64,
 }
 
 /// Why a fault cannot be injected.
@@ -63,6 +65,7 @@ pub struct ActiveFault {
     pub kind: FaultKind,
     pub start_ms: i64,
     pub end_ms: i64,
+    strength: f64,
     work_factor: f64,
     error_rate: f64,
     leak_ms: f64,
@@ -82,6 +85,7 @@ impl ActiveFault {
             kind: fault.kind,
             start_ms,
             end_ms: fault.end_ms,
+            strength: fault.strength,
             work_factor: rng.random_range(8.0..12.0),
             error_rate: rng.random_range(0.2..0.5),
             leak_ms: rng.random_range(60_000.0..100_000.0),
@@ -92,7 +96,9 @@ impl ActiveFault {
     pub fn work_factor(&self, now_ms: f64) -> f64 {
         match self.kind {
             FaultKind::SlowDatabase => {
-                1.0 + (self.work_factor - 1.0) * self.ramp(now_ms, DATABASE_RAMP_MS, DATABASE_RAMP_MS)
+                1.0 + self.strength
+                    * (self.work_factor - 1.0)
+                    * self.ramp(now_ms, DATABASE_RAMP_MS, DATABASE_RAMP_MS)
             }
             FaultKind::ErrorsAfterDeploy | FaultKind::MemoryLeakWithCpuPressure => 1.0,
         }
@@ -103,13 +109,15 @@ impl ActiveFault {
         let from = self.start_ms as f64 + DEPLOY_MS;
         let to = self.end_ms as f64 + DEPLOY_MS;
         let broken = self.kind == FaultKind::ErrorsAfterDeploy && (from..to).contains(&now_ms);
-        if broken { self.error_rate } else { 0.0 }
+        if broken { self.strength * self.error_rate } else { 0.0 }
     }
 
     /// The share of the free memory, and of the idle CPU, that it takes: 0 to 1.
     pub fn pressure(&self, now_ms: f64) -> f64 {
         match self.kind {
-            FaultKind::MemoryLeakWithCpuPressure => self.ramp(now_ms, self.leak_ms, RESTART_MS),
+            FaultKind::MemoryLeakWithCpuPressure => {
+                self.strength * self.ramp(now_ms, self.leak_ms, RESTART_MS)
+            }
             FaultKind::SlowDatabase | FaultKind::ErrorsAfterDeploy => 0.0,
         }
     }

@@ -41,7 +41,13 @@ impl Scenario {
                 |service: &&usize| faults.iter().all(|fault| fault.service != SERVICES[**service].name);
             let candidates: Vec<usize> = candidates(kind).iter().filter(free).copied().collect();
             let service = SERVICES[pick(&candidates, &mut rng)].name.to_owned();
-            faults.push(Fault { service, kind, start_ms: time_ms, end_ms: time_ms + FAULT_MS });
+            faults.push(Fault {
+                service,
+                kind,
+                start_ms: time_ms,
+                end_ms: time_ms + FAULT_MS,
+                strength: 1.0,
+            });
             time_ms += FAULT_MS + RECOVERY_MS + rng.random_range(0..MINUTE_MS);
         }
         Self { config: ShopConfig::new(seed, start_ms), faults, end_ms: time_ms }

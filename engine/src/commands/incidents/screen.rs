@@ -1,6 +1,6 @@
 //! One incident on one screen: what, since when, who is hit, the cause and why, what changed, and what to look at next.
 
-use model::{Change, Evidence, Incident, RootCause};
+use model::{Change, Incident};
 
 use crate::commands::time_text;
 
@@ -8,8 +8,11 @@ use crate::commands::time_text;
 const CAUSES: usize = 2;
 const OTHERS: usize = 3;
 const EVIDENCE: usize = 4;
+/// Of what speaks against a cause.
+const AGAINST: usize = 2;
 const SERVICES: usize = 12;
 const CHANGES: usize = 5;
+const TRACES: usize = 2;
 
 /// Ends with a line break.
 pub fn text(incident: &Incident) -> String {
@@ -65,8 +68,9 @@ fn causes(incident: &Incident, lines: &mut Vec<String>) {
     }
     for (at, cause) in incident.root_causes.iter().take(CAUSES).enumerate() {
         let title = if at == 0 { "Cause " } else { "Or    " };
-        let within = within(cause).map(|within| format!(", {within}")).unwrap_or_default();
-        lines.push(format!("{title}   {}{within} (score {:.2})", cause.service, cause.score));
+        let place = cause.place.as_ref().map(|place| format!(", {} {}", place.level.as_str(), place.name));
+        let place = place.unwrap_or_default();
+        lines.push(format!("{title}   {}{place} ({})", cause.service, percent(cause.confidence)));
         lines.extend(
             cause.evidence.iter().take(EVIDENCE).map(|evidence| format!("           {}", evidence.summary)),
         );
@@ -74,13 +78,20 @@ fn causes(incident: &Incident, lines: &mut Vec<String>) {
         if left > 0 {
             lines.push(format!("           and {left} more"));
         }
+        lines.extend(
+            cause
+                .counter_evidence
+                .iter()
+                .take(AGAINST)
+                .map(|evidence| format!("           but {}", evidence.summary)),
+        );
     }
     let others: Vec<String> = incident
         .root_causes
         .iter()
         .skip(CAUSES)
         .take(OTHERS)
-        .map(|cause| format!("{} ({:.2})", cause.service, cause.score))
+        .map(|cause| format!("{} ({})", cause.service, percent(cause.confidence)))
         .collect();
     if !others.is_empty() {
         lines.push(format!("Less likely: {}", others.join(", ")));
@@ -109,19 +120,6 @@ fn changes(changes: &[Change], opened_ms: i64, lines: &mut Vec<String>) {
     }
 }
 
-/// What in the service it is, as far as the first piece of evidence with a subject of its own tells.
-fn within(cause: &RootCause) -> Option<String> {
-    cause.evidence.iter().find_map(|Evidence { kind, subject, .. }| match kind.as_str() {
-        "gap" => Some(format!("calls {subject}")),
-        "self_time" => Some(format!("operation {subject}")),
-        "structure" => Some(format!("inside operation {}", subject.split(": ").next().unwrap_or(subject))),
-        "resource" => Some(format!("resource {subject}")),
-        "impact" | "latency" => Some(subject.clone()),
-        "change" => Some(format!("its {subject}")),
-        _ => None,
-    })
-}
-
 /// What to do next, the most telling first.
 fn next(incident: &Incident) -> Vec<String> {
     let mut steps = Vec::new();
@@ -135,6 +133,10 @@ fn next(incident: &Incident) -> Vec<String> {
             "foreshock verdict --service '{service}' --since {since}, for the {}",
             change.kind
         ));
+    }
+    if !incident.exemplar_trace_ids.is_empty() {
+        let shown: Vec<&str> = incident.exemplar_trace_ids.iter().take(TRACES).map(String::as_str).collect();
+        steps.push(format!("traces that show it: {}", shown.join(", ")));
     }
     for evidence in &cause.evidence {
         let subject = &evidence.subject;
@@ -155,7 +157,7 @@ fn next(incident: &Incident) -> Vec<String> {
             steps.push(step);
         }
     }
-    steps.truncate(4);
+    steps.truncate(5);
     if let Some(second) = incident.root_causes.get(1).filter(|second| second.score > 0.5 * cause.score) {
         steps.push(format!("{} too, which is nearly as suspicious", second.service));
     }
@@ -173,6 +175,10 @@ fn listed(names: &[String], most: usize) -> String {
     }
 }
 
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
 fn minutes_text(ms: i64) -> String {
     let seconds = ms.max(0) / 1000;
     match seconds {
@@ -184,7 +190,7 @@ fn minutes_text(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use model::{IncidentState, Severity};
+    use model::{Evidence, IncidentState, Level, Place, RootCause, Severity};
 
     use super::*;
 
@@ -200,8 +206,16 @@ mod tests {
         };
         let slow = evidence("self_time", "charge", "charge itself takes 90.0 ms, usually 9.0 ms");
         let busy = evidence("resource", "cpu", "cpu is at 0.95, usually 0.20 (12.0 deviations)");
-        let cause =
-            |service: &str, score, evidence| RootCause { service: service.to_owned(), score, evidence };
+        let cause = |service: &str, score, confidence, evidence| RootCause {
+            service: service.to_owned(),
+            score,
+            confidence,
+            evidence,
+            ..RootCause::default()
+        };
+        let place = Some(Place { level: Level::Operation, name: "charge".to_owned() });
+        let usual = "calls between it and 2 other services lose no more time than usual (90 calls)";
+        let counter_evidence = vec![evidence("gap", "payment", usual)];
         let incident = Incident {
             incident: "inc-1".to_owned(),
             version: 3,
@@ -213,9 +227,9 @@ mod tests {
             resolved_ms: None,
             services: vec!["payment".to_owned(), "web".to_owned()],
             root_causes: vec![
-                cause("payment", 1.2, vec![slow, busy]),
-                cause("web", 0.9, vec![]),
-                cause("cart", 0.1, vec![]),
+                RootCause { place, counter_evidence, ..cause("payment", 1.2, 0.62, vec![slow, busy]) },
+                cause("web", 0.9, 0.21, vec![]),
+                cause("cart", 0.1, 0.02, vec![]),
             ],
             changes: vec![Change {
                 service: "payment".to_owned(),
@@ -224,6 +238,7 @@ mod tests {
                 time_ms: 1_767_599_880_000,
             }],
             anomalies: 7,
+            exemplar_trace_ids: vec!["4bf92f3577b34da6a3ce929d0e0e4736".to_owned()],
             split_from: None,
             merged_into: None,
             amended: false,
@@ -235,21 +250,23 @@ incident inc-1, version 3, updated
 Since    2026-01-05T08:00:00Z, for 5 min by the newest version
 Hit      payment, web; 7 anomalies
 
-Cause    payment, operation charge (score 1.20)
+Cause    payment, operation charge (62 %)
            charge itself takes 90.0 ms, usually 9.0 ms
            cpu is at 0.95, usually 0.20 (12.0 deviations)
-Or       web (score 0.90)
-Less likely: cart (0.10)
+           but calls between it and 2 other services lose no more time than usual (90 calls)
+Or       web (21 %)
+Less likely: cart (2 %)
 
 Changed
            2 min before: deploy of payment: v2
 
 Look at
   1. foreshock verdict --service 'payment' --since 2026-01-05T07:58:00Z, for the deploy
-  2. traces of charge on payment: what it does itself, such as code, locks and disks
-  3. cpu of payment, by instance
-  4. web too, which is nearly as suspicious
-  5. then say whether it was right: foreshock incidents feedback inc-1 right|wrong-cause
+  2. traces that show it: 4bf92f3577b34da6a3ce929d0e0e4736
+  3. traces of charge on payment: what it does itself, such as code, locks and disks
+  4. cpu of payment, by instance
+  5. web too, which is nearly as suspicious
+  6. then say whether it was right: foreshock incidents feedback inc-1 right|wrong-cause
 ";
         assert_eq!(text(&incident), expected);
         let unknown = Incident { root_causes: vec![], changes: vec![], anomalies: 0, ..incident };

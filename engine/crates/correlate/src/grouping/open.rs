@@ -1,5 +1,6 @@
 //! An open incident: its members and causes, and what becomes of it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use model::{Incident, IncidentState, Severity};
@@ -9,10 +10,12 @@ use super::GrouperSettings;
 use super::separation::{Member, Members, Separate, are_related, explains};
 use crate::evidence::Correlator;
 use crate::graph::ServiceGraph;
-use crate::ranking::{Family, Ranked, Trigger};
+use crate::ranking::{Family, Ranked, Trigger, confidence};
 
 /// An incident that was opened by hand waits this many times longer for anomalies before it is resolved.
 const BY_HAND_PATIENCE: i64 = 6;
+/// Traces that an incident names.
+const EXEMPLARS_MAX: usize = 5;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct OpenIncident {
@@ -86,6 +89,22 @@ impl OpenIncident {
         self.incident.root_causes.first().map(|cause| cause.service.as_str())
     }
 
+    /// Names traces that show it: those of the first cause, then of who suffers most.
+    pub fn exemplify(&mut self) {
+        let cause = self.first_cause();
+        let mut members: Vec<(&String, &Member)> = self.members.iter().collect();
+        members.sort_by_key(|(service, member)| {
+            (Some(service.as_str()) != cause, Reverse((member.severity, member.anomalies)))
+        });
+        let mut trace_ids: Vec<String> = Vec::new();
+        for trace_id in members.into_iter().flat_map(|(_, member)| &member.trace_ids) {
+            if trace_ids.len() < EXEMPLARS_MAX && !trace_ids.contains(trace_id) {
+                trace_ids.push(trace_id.clone());
+            }
+        }
+        self.incident.exemplar_trace_ids = trace_ids;
+    }
+
     /// When it opened and which it is, and its first cause; unless it was opened by hand.
     pub fn first(&self) -> Option<((i64, String), String)> {
         let cause = self.incident.root_causes.first().filter(|_| !self.by_hand)?;
@@ -136,6 +155,7 @@ impl OpenIncident {
             root_causes: Vec::new(),
             changes: Vec::new(),
             anomalies: own_members().map(|member| member.anomalies).sum(),
+            exemplar_trace_ids: Vec::new(),
             split_from: Some(self.incident.incident.clone()),
             merged_into: None,
             amended: false,
@@ -196,6 +216,9 @@ pub(super) fn add(members: &mut Members, service: &str, new: Member) -> bool {
     };
     member.last_ms = member.last_ms.max(new.last_ms);
     member.anomalies += new.anomalies;
+    if !new.trace_ids.is_empty() {
+        member.trace_ids = new.trace_ids;
+    }
     member.severity = member.severity.max(new.severity);
     if new.first_ms < member.first_ms {
         (member.first_ms, member.metric) = (new.first_ms, new.metric);
@@ -226,6 +249,9 @@ pub(super) fn rank(
                     || (!roots.contains(&cause.service) && are_related(graph, root, &cause.service))
             });
         }
+    }
+    confidence::assign(&mut ranked);
+    if !open.by_hand {
         ranked.truncate(settings.causes_max);
     }
     let first = ranked.first().cloned();
@@ -233,6 +259,7 @@ pub(super) fn rank(
     open.incident.root_causes = ranked.into_iter().map(|ranked| ranked.cause).collect();
     open.incident.changes = correlator.changes_near(open.trigger.time_ms, settings.changes_before_ms, now_ms);
     open.incident.title = title_of(&open.incident, &open.first_metric);
+    open.exemplify();
     first
 }
 

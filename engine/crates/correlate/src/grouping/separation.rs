@@ -26,6 +26,9 @@ pub(super) struct Member {
     pub severity: Severity,
     /// Of its first anomaly.
     pub metric: String,
+    /// Traces that show its newest anomaly with any.
+    #[serde(default)]
+    pub trace_ids: Vec<String>,
 }
 
 pub(super) type Members = BTreeMap<String, Member>;

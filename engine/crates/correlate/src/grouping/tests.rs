@@ -303,3 +303,36 @@ fn an_anomaly_that_is_withdrawn_takes_its_service_along() {
     grouper.withdraw(&first);
     assert!(grouper.suspects.is_empty());
 }
+
+#[test]
+fn an_incident_names_traces_of_its_cause_first() {
+    let correlator = correlator();
+    let mut grouper = Grouper::default();
+    let shown = |time_ms, service: &str, trace_ids: &[&str]| Anomaly {
+        exemplar_trace_ids: trace_ids.iter().map(|id| (*id).to_owned()).collect(),
+        ..anomaly(time_ms, service, "latency", Severity::Warning)
+    };
+    let mut versions = Vec::new();
+    for (time_ms, service, trace_ids) in [
+        (1_000_000, "web", &["a", "b", "c"][..]),
+        (1_000_000, "cart", &["d", "a"]),
+        (1_010_000, "web", &["e", "b", "c"]),
+        // Without any it keeps what it had.
+        (1_010_000, "cart", &[]),
+    ] {
+        versions.extend(grouper.observe(&shown(time_ms, service, trace_ids), &correlator));
+    }
+    let [opened] = &versions[..] else { panic!("{versions:?}") };
+    assert_eq!(opened.exemplar_trace_ids, ["d", "a", "e", "b", "c"], "of equals by name, the newest of each");
+    let late = correlator_with_a_change("web");
+    let ranked = grouper.advance(1_070_000, &late);
+    assert_eq!(ranked[0].root_causes[0].service, "web");
+    assert_eq!(ranked[0].exemplar_trace_ids, ["e", "b", "c", "d", "a"]);
+}
+
+fn correlator_with_a_change(service: &str) -> Correlator {
+    let mut correlator = correlator();
+    let (service, kind, summary) = (service.to_owned(), "deploy".to_owned(), "v2".to_owned());
+    correlator.observe_change(model::Change { service, kind, summary, time_ms: 990_000 });
+    correlator
+}

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use model::Evidence;
 
+use super::counter::AsUsual;
 use super::{Finding, Findings, View, sum};
 use crate::sketch::Sketch;
 use crate::statistics::GAP_OFFSET_US;
@@ -100,4 +101,21 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
         }
     }
     findings
+}
+
+pub(super) fn as_usual(view: &View<'_>, service: Symbol) -> Option<AsUsual> {
+    let touching = view.since.edges.iter().filter(|((caller, callee), gaps)| {
+        let before = view.before.edges.get(&(*caller, *callee)).map_or(0.0, Sketch::count);
+        (*caller == service || *callee == service) && before >= BEFORE_MIN && gaps.count() >= SINCE_MIN
+    });
+    let (edges, calls) =
+        touching.fold((0, 0.0), |(edges, calls), (_, gaps)| (edges + 1, calls + gaps.count()));
+    let others = if edges == 1 { "1 other service".to_owned() } else { format!("{edges} other services") };
+    (edges > 0).then(|| AsUsual {
+        summary: format!("calls between it and {others} lose no more time than usual ({calls:.0} calls)"),
+        subject: view.name(service).to_owned(),
+        count: calls,
+        usual: None,
+        now: None,
+    })
 }

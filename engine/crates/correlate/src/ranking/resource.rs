@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use model::Evidence;
 
+use super::counter::AsUsual;
 use super::{Finding, Findings, MetricRole, View, pair_means, quantile, readable, role_of, spread};
 use crate::symbols::Symbol;
 
@@ -110,4 +111,33 @@ pub(super) fn deviations(view: &View<'_>, wanted: impl Fn(MetricRole) -> bool) -
         deviations.push(Deviation { service, metric, role, up, down, usual, high, low });
     }
     deviations
+}
+
+/// The metric that deviates most, of those that do not by much.
+pub(super) fn as_usual(
+    view: &View<'_>,
+    service: Symbol,
+    wanted: impl Fn(MetricRole) -> bool,
+) -> Option<AsUsual> {
+    let own: Vec<Deviation> =
+        deviations(view, wanted).into_iter().filter(|deviation| deviation.service == service).collect();
+    let size = |deviation: &Deviation| deviation.up.max(deviation.down);
+    let most = own.iter().max_by(|a, b| {
+        size(a).total_cmp(&size(b)).then_with(|| view.name(b.metric).cmp(view.name(a.metric)))
+    })?;
+    let level = if most.up >= most.down { most.high } else { most.low };
+    Some(AsUsual {
+        summary: format!(
+            "{} is at {}, usually {}: no more than {:.1} deviations in {} metrics of CPU and memory",
+            view.name(most.metric),
+            readable(level),
+            readable(most.usual),
+            size(most),
+            own.len()
+        ),
+        subject: view.name(most.metric).to_owned(),
+        count: own.len() as f64,
+        usual: Some(most.usual),
+        now: Some(level),
+    })
 }

@@ -2,9 +2,11 @@
 
 use model::Evidence;
 
+use super::counter::AsUsual;
 use super::gap::slowdown;
 use super::{Finding, Findings, View};
 use crate::statistics::SELF_OFFSET_US;
+use crate::symbols::Symbol;
 
 const BEFORE_MIN: f64 = 5.0;
 const SINCE_MIN: f64 = 2.0;
@@ -54,4 +56,27 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
         });
     }
     findings
+}
+
+/// The operation of which there is most to see.
+pub(super) fn as_usual(view: &View<'_>, service: Symbol) -> Option<AsUsual> {
+    let of_service = view.since.operations.iter().filter(|(operation, _)| {
+        view.store.operation_service.get(operation) == Some(&service)
+            && !view.client_operations.contains_key(operation)
+    });
+    let measured = of_service.filter_map(|(operation, since)| {
+        let before = &view.before.operations.get(operation)?.self_time;
+        let count = since.self_time.count();
+        (before.count() >= BEFORE_MIN && count >= SINCE_MIN).then_some((*operation, before, since, count))
+    });
+    let (operation, before, since, count) =
+        measured.max_by(|a, b| a.3.total_cmp(&b.3).then_with(|| view.name(b.0).cmp(view.name(a.0))))?;
+    let to_ms = |level: f64| ((level.exp() - SELF_OFFSET_US) / 1000.0).max(0.0);
+    let (usual_ms, now_ms) = (to_ms(before.quantile(0.5)?), to_ms(since.self_time.quantile(0.5)?));
+    let name = view.name(operation);
+    let subject = name.split_once('|').map_or(name, |(_, operation)| operation).to_owned();
+    let summary = format!(
+        "{subject} itself takes {now_ms:.1} ms as usual ({usual_ms:.1} ms), and no operation takes longer by much"
+    );
+    Some(AsUsual { summary, subject, count, usual: Some(usual_ms), now: Some(now_ms) })
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::Evidence;
 
+use super::counter::AsUsual;
 use super::{Finding, Findings, View};
 use crate::symbols::Symbol;
 
@@ -174,4 +175,20 @@ fn readable(event: &str) -> String {
         call if call.starts_with('>') => format!("span `{}`", call[1..].replacen('|', " ", 1)),
         log => format!("log `{}`", log.splitn(3, ':').nth(2).unwrap_or(log)),
     }
+}
+
+pub(super) fn as_usual(view: &View<'_>, service: Symbol) -> Option<AsUsual> {
+    let is_own = |operation: &Symbol| view.store.operation_service.get(operation) == Some(&service);
+    let spans = |stats: &BTreeMap<Symbol, crate::statistics::OperationStats>| -> f64 {
+        let own = stats.iter().filter(|(operation, _)| is_own(operation));
+        super::sum(own.map(|(_, stats)| f64::from(stats.spans)))
+    };
+    let (before, since) = (spans(&view.before.operations), spans(&view.since.operations));
+    (before >= BEFORE_MIN && since >= SINCE_MIN).then(|| AsUsual {
+        summary: format!("calls and log lines follow each other as usual inside its {since:.0} spans"),
+        subject: view.name(service).to_owned(),
+        count: since,
+        usual: None,
+        now: None,
+    })
 }

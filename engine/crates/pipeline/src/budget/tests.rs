@@ -51,6 +51,7 @@ fn incident(id: u64, service: &str, opened_ms: i64, state: IncidentState) -> Inc
         root_causes: Vec::new(),
         changes: Vec::new(),
         anomalies: 2,
+        exemplar_trace_ids: Vec::new(),
         split_from: None,
         merged_into: None,
         amended: false,

@@ -9,7 +9,7 @@ fn incident(id: &str, services: &[&str], causes: &[(&str, f64)]) -> Incident {
     let cause = |(service, score): &(&str, f64)| RootCause {
         service: (*service).to_owned(),
         score: *score,
-        evidence: vec![],
+        ..RootCause::default()
     };
     Incident {
         incident: id.to_owned(),
@@ -24,6 +24,7 @@ fn incident(id: &str, services: &[&str], causes: &[(&str, f64)]) -> Incident {
         root_causes: causes.iter().map(cause).collect(),
         changes: vec![],
         anomalies: 3,
+        exemplar_trace_ids: Vec::new(),
         split_from: None,
         merged_into: None,
         amended: false,

@@ -11,7 +11,8 @@ const END_MS: i64 = FAULT_MS + 5 * MINUTE_MS;
 
 fn telemetry(service: &str, kind: FaultKind) -> Telemetry {
     let mut shop = Shop::new(ShopConfig::new(7, START_MS));
-    let fault = Fault { service: service.to_owned(), kind, start_ms: FAULT_MS, end_ms: END_MS };
+    let fault =
+        Fault { service: service.to_owned(), kind, start_ms: FAULT_MS, end_ms: END_MS, strength: 1.0 };
     shop.inject(&fault).expect("a valid fault");
     read(&shop.step(END_MS + 5 * MINUTE_MS))
 }
@@ -61,7 +62,13 @@ fn calls_wait_for_a_saturated_service_and_some_are_refused() {
     let run = |requests_per_second| {
         let mut shop = Shop::new(ShopConfig { requests_per_second, ..ShopConfig::new(7, START_MS) });
         let kind = FaultKind::SlowDatabase;
-        let fault = Fault { service: "catalog-db".to_owned(), kind, start_ms, end_ms: start_ms + 20_000 };
+        let fault = Fault {
+            service: "catalog-db".to_owned(),
+            kind,
+            start_ms,
+            end_ms: start_ms + 20_000,
+            strength: 1.0,
+        };
         shop.inject(&fault).expect("a valid fault");
         read(&shop.step(START_MS + 40_000))
     };
@@ -186,6 +193,7 @@ fn faults_that_make_no_sense_are_refused() {
         kind: FaultKind::SlowDatabase,
         start_ms: START_MS,
         end_ms,
+        strength: 1.0,
     };
     assert_eq!(
         shop.inject(&fault("warehouse", END_MS)),

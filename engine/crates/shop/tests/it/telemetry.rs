@@ -19,7 +19,13 @@ fn broken(seed: u64) -> Shop {
         ("payment", FaultKind::ErrorsAfterDeploy),
         ("cart", FaultKind::MemoryLeakWithCpuPressure),
     ] {
-        let fault = Fault { service: service.to_owned(), kind, start_ms, end_ms: start_ms + 2 * MINUTE_MS };
+        let fault = Fault {
+            service: service.to_owned(),
+            kind,
+            start_ms,
+            end_ms: start_ms + 2 * MINUTE_MS,
+            strength: 1.0,
+        };
         shop.inject(&fault).expect("a valid fault");
     }
     shop
