@@ -103,6 +103,13 @@ fn main() {
             "seed": seed, "kind": kind, "strength": strength, "cause": cause, "candidates": candidates
         });
         println!("{case}");
+        if std::env::var("VERBOSE").is_ok() {
+            for cause in incident.root_causes.iter().take(3) {
+                for evidence in &cause.evidence {
+                    println!("  {} {} {:.1}: {}", cause.service, evidence.kind, evidence.score, evidence.summary);
+                }
+            }
+        }
         for candidate in incident.root_causes.iter().filter(|candidate| candidate.score > 0.0) {
             let is_cause = cause == Some(candidate.service.as_str());
             let range = ((candidate.confidence * RANGES as f64) as usize).min(RANGES - 1);

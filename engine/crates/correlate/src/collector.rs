@@ -46,6 +46,9 @@ pub struct CollectorDropped {
     pub early_traces: u64,
 }
 
+/// The end of a span that failed and none of whose children has.
+pub(crate) const FAILURE: &str = "!";
+
 /// One call of a service by another: the callee's span.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EdgeCall {
@@ -142,6 +145,9 @@ impl TraceCollector {
             let call = self.symbols.intern(&format!(">{}", self.symbols.name(operation)));
             self.operations.insert(operation, Operation { service, call });
         }
+        if error {
+            self.symbols.intern(FAILURE);
+        }
         let duration_us = duration_us.max(0);
         let span = Span { start_us, duration_us, span_id, parent, service, operation, error };
         if let Some(trace) = self.assembler.span(trace_id, span) {
@@ -222,6 +228,10 @@ impl TraceCollector {
             logs.entry(log.span_id).or_default().push((log.time_us, log.event));
         }
         let mut stats = TraceStats::default();
+        // A failure that a child has had already is only passed on.
+        let failed = trace.spans.iter().zip(&parents).filter(|(span, _)| span.error);
+        let passes_on: BTreeSet<usize> = failed.filter_map(|(_, parent)| *parent).collect();
+        let failure = self.symbols.find(FAILURE);
         for (i, span) in trace.spans.iter().enumerate() {
             if let Some(parent) = parents[i].map(|parent| &trace.spans[parent])
                 && parent.service != span.service
@@ -256,7 +266,9 @@ impl TraceCollector {
             sequence.sort_by_key(|event| event.0);
             sequence.truncate(SEQUENCE_MAX);
             let mut previous = self.start;
-            for event in sequence.into_iter().map(|(_, event)| event).chain([self.end]) {
+            let failure = failure.filter(|_| span.error && !passes_on.contains(&i));
+            let end = failure.unwrap_or(self.end);
+            for event in sequence.into_iter().map(|(_, event)| event).chain([end]) {
                 *stats.transitions.entry((span.operation, previous, event)).or_default() += 1.0;
                 previous = event;
             }

@@ -1,6 +1,7 @@
 //! What happens inside a span changed: calls or log lines that follow each other in a new way, or no longer.
 //!
-//! The sequence of a span is its start, its child spans and log lines by time, and its end. Each transition is
+//! The sequence of a span is its start, its child spans and log lines by time, and its end, which is another if the span failed and
+//! none of its children has. Each transition is
 //! compared with its usual share by a Poisson log-likelihood ratio, both for more and for fewer.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use model::Evidence;
 
 use super::counter::AsUsual;
 use super::{Finding, Findings, View};
+use crate::collector::FAILURE;
 use crate::symbols::Symbol;
 
 const BEFORE_MIN: f64 = 6.0;
@@ -71,10 +73,12 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
         }
         ratio = (ratio - DRIFT * expected.max(since)) / over_dispersion(view, transition, usual_share);
         if since > expected {
+            let is_failure = view.name(to) == FAILURE;
             let elsewhere =
                 seen_in.get(&to).map_or(0, |services| services.iter().filter(|&&s| s != service).count());
-            ratio /= 1.0 + elsewhere as f64;
-            if is_error_log(view.name(to)) {
+            // Services fail each for themselves.
+            ratio /= if is_failure { 1.0 } else { 1.0 + elsewhere as f64 };
+            if is_failure || is_error_log(view.name(to)) {
                 ratio *= ERROR_BOOST;
             }
         }
@@ -98,7 +102,14 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
             observed: Some(share_since),
         };
         let changed = Changed { ratio, evidence };
-        match called(view, from).filter(|&callee| callee != service) {
+        // A call that failed and left no span at the other side is like one that is followed by something new. One that went well before
+        // a failure has no part in it.
+        let callee = if view.name(to) == FAILURE {
+            view.client_operations.get(&operation).copied().flatten()
+        } else {
+            called(view, from)
+        };
+        match callee.filter(|&callee| callee != service) {
             Some(callee) => calls.entry((service, callee)).or_default().push(changed),
             None => own.entry(service).or_default().push(changed),
         }
@@ -172,6 +183,7 @@ fn readable(event: &str) -> String {
     match event {
         "^" => "the start".to_owned(),
         "$" => "the end".to_owned(),
+        FAILURE => "a failure of its own".to_owned(),
         call if call.starts_with('>') => format!("span `{}`", call[1..].replacen('|', " ", 1)),
         log => format!("log `{}`", log.splitn(3, ':').nth(2).unwrap_or(log)),
     }
