@@ -106,7 +106,10 @@ fn main() {
         if std::env::var("VERBOSE").is_ok() {
             for cause in incident.root_causes.iter().take(3) {
                 for evidence in &cause.evidence {
-                    println!("  {} {} {:.1}: {}", cause.service, evidence.kind, evidence.score, evidence.summary);
+                    println!(
+                        "  {} {} {:.1}: {}",
+                        cause.service, evidence.kind, evidence.score, evidence.summary
+                    );
                 }
             }
         }
