@@ -74,11 +74,10 @@ fn ranked(seed: u64, fault: Option<&Fault>) -> Option<Incident> {
         }
     }
     analysis.finish(END_MS, &mut said);
-    let incidents = said.into_iter().filter_map(|said| match said {
+    said.into_iter().rev().find_map(|said| match said {
         Conclusion::Incident(incident) => Some(incident),
         _ => None,
-    });
-    incidents.last()
+    })
 }
 
 fn main() {
