@@ -79,6 +79,11 @@ impl<D: Detector> DetectorBank for Bank<D> {
         self.slices = None;
         Ok(())
     }
+
+    fn points_left(&self, Slot(slot): Slot) -> u32 {
+        let fresh = || self.detector.points_left(&D::State::default());
+        self.states.get(slot as usize).map_or_else(fresh, |state| self.detector.points_left(state))
+    }
 }
 
 /// The state of a slot, which is about to change.

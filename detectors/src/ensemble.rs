@@ -206,6 +206,12 @@ impl Detector for Ensemble {
         let (lower, upper) = (finite(judgement.lower), finite(judgement.upper));
         Some(Verdict { expected: judgement.expected, lower, upper, anomaly_score })
     }
+
+    fn points_left(&self, state: &EnsembleState) -> u32 {
+        let has_begun = state.interval_s != 0.0;
+        let left = self.constants.first_points.saturating_sub(state.first.len());
+        if has_begun { 0 } else { u32::try_from(left).unwrap_or(u32::MAX) }
+    }
 }
 
 impl Ensemble {

@@ -121,6 +121,10 @@ impl Detector for Ewma {
         state.points = state.points.saturating_add(1);
         verdict
     }
+
+    fn points_left(&self, state: &EwmaState) -> u32 {
+        self.warmup_points.saturating_sub(state.points)
+    }
 }
 
 #[cfg(test)]

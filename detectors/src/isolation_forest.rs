@@ -150,6 +150,17 @@ impl Detector for IsolationForest {
         self.grow(state);
         verdict
     }
+
+    fn points_left(&self, state: &ForestState) -> u32 {
+        let warmup = u64::from(self.warmup_points).saturating_sub(state.points);
+        // The first trees grow with the point that completes a sample, and judge the next one.
+        let sample = if state.trees.len() == TREES {
+            0
+        } else {
+            (SAMPLE + SHINGLE).saturating_sub(state.window.len()).max(1) as u64
+        };
+        u32::try_from(warmup.max(sample)).unwrap_or(u32::MAX)
+    }
 }
 
 impl IsolationForest {

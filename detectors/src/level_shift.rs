@@ -194,6 +194,11 @@ impl Detector for LevelShift {
         }
         Some(verdict)
     }
+
+    fn points_left(&self, state: &LevelShiftState) -> u32 {
+        let has_begun = state.points > 0 && state.first.is_empty();
+        if has_begun { 0 } else { self.warmup_points.saturating_sub(state.points) }
+    }
 }
 
 impl LevelShift {

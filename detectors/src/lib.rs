@@ -84,6 +84,9 @@ pub trait Detector: Send + 'static {
 
     /// Judges a finite point, then learns from it. `None` while there is too little to judge by.
     fn update(&self, state: &mut Self::State, point: Point) -> Option<Verdict>;
+
+    /// How many points more it takes until [`update`](Self::update) judges: 0 if it judges the next one.
+    fn points_left(&self, state: &Self::State) -> u32;
 }
 
 /// A snapshot that cannot be read.
@@ -143,4 +146,7 @@ pub trait DetectorBank: Send {
     /// # Errors
     /// When the bytes are not a snapshot of this detector, or hold a state that is not sound; the bank is unchanged then.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), InvalidSnapshot>;
+
+    /// How many finite points more the series needs before one is judged: 0 if the next one is.
+    fn points_left(&self, slot: Slot) -> u32;
 }

@@ -468,6 +468,10 @@ impl Detector for Seasonal {
         state.points = state.points.saturating_add(1);
         verdict
     }
+
+    fn points_left(&self, state: &SeasonalState) -> u32 {
+        self.warmup_points.saturating_sub(state.points)
+    }
 }
 
 impl Seasonal {

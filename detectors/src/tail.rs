@@ -200,6 +200,10 @@ impl Detector for Tail {
         state.points = state.points.saturating_add(1);
         verdict
     }
+
+    fn points_left(&self, state: &TailState) -> u32 {
+        self.warmup_points.saturating_sub(state.points)
+    }
 }
 
 impl Tail {

@@ -94,6 +94,24 @@ fn there_is_no_verdict_during_warmup() {
 }
 
 #[test]
+fn the_first_verdict_comes_when_no_points_are_left() {
+    for spec in DETECTORS {
+        let mut bank = bank(spec);
+        let needed = bank.points_left(Slot(0));
+        assert!((2..=1_000).contains(&needed), "{} needs {needed} points", spec.name);
+        let values = noisy(needed as usize + 50);
+        for (i, point) in points(values).into_iter().enumerate() {
+            let left = bank.points_left(Slot(0));
+            assert_eq!(left, needed.saturating_sub(i as u32), "{}", spec.name);
+            let verdict = observe(&mut *bank, &[point])[0];
+            assert_eq!(verdict.is_some(), left == 0, "{} at point {i}", spec.name);
+        }
+        bank.forget(Slot(0));
+        assert_eq!((bank.points_left(Slot(0)), bank.points_left(Slot(9))), (needed, needed), "{}", spec.name);
+    }
+}
+
+#[test]
 fn a_forgotten_slot_starts_anew() {
     for spec in DETECTORS {
         let (mut used, mut fresh) = (bank(spec), bank(spec));
@@ -268,6 +286,29 @@ proptest! {
                 bank = (spec.build)(json!({})).unwrap();
                 bank.restore(&snapshot).map_err(|error| TestCaseError::fail(error.to_string()))?;
                 prop_assert!(bank.snapshot() == snapshot, "{}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_point_is_judged_exactly_when_no_points_are_left(
+        steps in proptest::collection::vec((any_value(), any_step_ms()), 1..400),
+        cut in 0..400_usize,
+    ) {
+        for spec in DETECTORS {
+            let (mut bank, mut time_ms) = (bank(spec), 0);
+            for (i, (value, step_ms)) in steps.iter().enumerate() {
+                time_ms += step_ms;
+                let left = bank.points_left(Slot(0));
+                let verdict = observe(&mut *bank, &[Point { time_ms, value: *value }])[0];
+                prop_assert_eq!(verdict.is_some(), left == 0 && value.is_finite(), "{} at {}", spec.name, i);
+                let counts = u32::from(left > 0 && value.is_finite());
+                prop_assert_eq!(bank.points_left(Slot(0)), left - counts, "{} at {}", spec.name, i);
+                if i == cut {
+                    let snapshot = bank.snapshot();
+                    bank = (spec.build)(json!({})).unwrap();
+                    bank.restore(&snapshot).map_err(|error| TestCaseError::fail(error.to_string()))?;
+                }
             }
         }
     }
