@@ -7,6 +7,7 @@
 pub mod alert;
 pub mod anomaly;
 pub mod batch;
+pub mod coverage;
 pub mod incident;
 pub mod labels;
 pub mod matcher;
@@ -20,6 +21,9 @@ pub use batch::{
     EventBatch, EventBatchBuilder, EventRow, HistogramBatch, HistogramBatchBuilder, HistogramRow, LogBatch,
     LogBatchBuilder, LogRow, MetricKind, SampleBatch, SampleBatchBuilder, SampleRow, SchemaMismatch,
     SpanBatch, SpanBatchBuilder, SpanRow, Telemetry,
+};
+pub use coverage::{
+    ListedSeries, SeriesSignal, SeriesState, ServiceCoverage, SignalCoverage, Signals, StateCoverage,
 };
 pub use incident::{Change, Evidence, Incident, IncidentState, Level, Place, RootCause};
 pub use labels::{Labels, SeriesId};

@@ -34,6 +34,8 @@ pub enum OutputTopic {
     Anomalies,
     Incidents,
     Alerts,
+    /// What is watched of each service, compacted.
+    Coverage,
     DeadLetter,
 }
 
@@ -47,6 +49,7 @@ impl OutputTopic {
             OutputTopic::Anomalies => "anomalies",
             OutputTopic::Incidents => "incidents",
             OutputTopic::Alerts => "alerts",
+            OutputTopic::Coverage => "coverage",
             OutputTopic::DeadLetter => "dead-letter",
         }
     }

@@ -1,7 +1,7 @@
 //! All stages in one, over rows in the order of their times: what `replay` runs.
 
 use correlate::TraceCollector;
-use model::{LogRow, SampleRow, SpanRow};
+use model::{LogRow, SampleRow, ServiceCoverage, SpanRow};
 
 use crate::detect::InvalidDetector;
 use crate::incident::{Conclusion, IncidentStage};
@@ -38,6 +38,11 @@ impl Analysis {
 
     pub fn status(&self) -> TaskStatus {
         TaskStatus { watermark_ms: self.watermark.current_ms(), ..self.series.status() }
+    }
+
+    /// What is watched of each service by now.
+    pub fn coverage(&self, now_ms: i64) -> Vec<ServiceCoverage> {
+        self.series.coverage(now_ms)
     }
 
     pub fn on_sample(&mut self, row: &SampleRow<'_>, out: &mut Vec<Conclusion>) {
@@ -79,6 +84,7 @@ impl Analysis {
         self.collect(watermark_ms);
         self.series.close_calls(watermark_ms, &mut self.findings);
         self.series.advance(watermark_ms, &mut self.findings);
+        self.series.sweep(watermark_ms);
         self.conclude(out);
         self.incidents.advance(watermark_ms, out);
     }

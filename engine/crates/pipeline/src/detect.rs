@@ -6,9 +6,10 @@
 use detectors::series_gone::SeriesGone;
 use detectors::{DetectorBank, DetectorSpec, Point, Slot, Verdict};
 use model::labels::NAME;
-use model::{Anomaly, Labels, Matcher, SeriesId, Severity, StateSection};
+use model::{Anomaly, Labels, Matcher, SeriesId, SeriesState, ServiceCoverage, Severity, StateSection};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::coverage::Coverage;
 use crate::idle::{IdleStates, Part};
 use crate::series_table::{Series, SeriesTable};
 use crate::settings::{AnalysisSettings, DetectorSettings, SeriesCalendar};
@@ -59,6 +60,7 @@ pub struct Detect {
     calendars: Vec<Vec<Matcher>>,
     watches: Vec<Watch>,
     silences: Silences,
+    coverage: Coverage,
     gathered: Vec<Gathered>,
     /// By slot: bytes that are set aside for the series.
     reserved: Vec<u32>,
@@ -94,6 +96,7 @@ impl Detect {
             calendars,
             watches,
             silences: Silences::new(rules),
+            coverage: Coverage::default(),
             gathered: Vec::new(),
             reserved: Vec::new(),
             reserved_bytes: 0,
@@ -118,7 +121,11 @@ impl Detect {
         }
         self.idle.begin_snapshot();
         self.idle_written = None;
-        vec![StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) }, self.silences.state()]
+        vec![
+            StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) },
+            self.silences.state(),
+            self.coverage.state(),
+        ]
     }
 
     /// Writes on, the states of up to so many series of one detector, or of idle ones. Returns the other sections once all are complete.
@@ -155,6 +162,7 @@ impl Detect {
         }
         self.idle.restore(sections)?;
         begun_anew.extend(self.silences.restore(sections).err());
+        begun_anew.extend(self.coverage.restore(sections).err());
         (self.reserved, self.reserved_bytes) = (Vec::new(), 0);
         for slot in 0..self.series.slots() {
             self.admit(slot);
@@ -183,6 +191,27 @@ impl Detect {
         self.silences.untold()
     }
 
+    /// Goes on with the coverage ledger as event time has come to `now_ms`.
+    pub(crate) fn advance_coverage(&mut self, now_ms: i64, out: &mut Vec<ServiceCoverage>) {
+        let Self { coverage, watches, series, .. } = self;
+        coverage.advance(now_ms, series, |slot| points_left(watches, slot), out);
+    }
+
+    /// The coverage of all services as it is.
+    pub(crate) fn coverage(&self, now_ms: i64) -> Vec<ServiceCoverage> {
+        self.coverage.now(now_ms, &self.series, |slot| points_left(&self.watches, slot))
+    }
+
+    /// Series in each state, by the last sweep of the ledger.
+    pub(crate) fn coverage_counts(&self) -> [u64; SeriesState::ALL.len()] {
+        self.coverage.counts()
+    }
+
+    /// Takes note of a series that has no room.
+    pub(crate) fn refuse(&mut self, id: SeriesId, labels: impl FnOnce() -> Labels) {
+        self.coverage.refuse(id, labels);
+    }
+
     /// Tells which series are gone at the full minutes up to `watermark_ms`.
     pub fn tell_silences(&mut self, watermark_ms: i64, out: &mut Vec<Told>) {
         let series = &self.series;
@@ -201,8 +230,11 @@ impl Detect {
     ) -> bool {
         let known = self.series.len();
         let has_room = self.reserved_bytes < self.memory_bytes;
-        let Some((slot, before_ms)) = self.series.slot_for(id, time_ms, has_room, labels) else {
+        let mut labels = Some(labels);
+        let mut take_labels = || labels.take().map(|labels| labels()).unwrap_or_default();
+        let Some((slot, before_ms)) = self.series.slot_for(id, time_ms, has_room, &mut take_labels) else {
             self.over_limit += 1;
+            self.coverage.refuse(id, take_labels);
             return false;
         };
         if self.series.len() > known {
@@ -353,6 +385,7 @@ impl Detect {
             self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
         }
         self.silences.forget(slots);
+        self.coverage.forget(slots);
         self.series.remove(slots);
     }
 
@@ -377,6 +410,21 @@ impl Detect {
     pub(crate) fn idle_mut(&mut self) -> &mut IdleStates {
         &mut self.idle
     }
+}
+
+/// How many points it takes until a detector judges the series of a slot; none if no detector watches it.
+fn points_left(watches: &[Watch], slot: u32) -> Option<u32> {
+    let mut least = None;
+    for watch in watches {
+        if least == Some(0) {
+            break;
+        }
+        if watch.watched.get(slot as usize) == Some(&true) {
+            let left = watch.bank.points_left(Slot(slot));
+            least = Some(least.map_or(left, |least: u32| least.min(left)));
+        }
+    }
+    least
 }
 
 /// Where setting aside ends, so that it is not for every single series.

@@ -1,7 +1,7 @@
 //! What the engine says, as records with CloudEvents headers: JSON, alerts as they are configured.
 
 use alerts::{CONTENT_TYPE, Encoding};
-use model::{Output, OutputTopic};
+use model::{Output, OutputTopic, ServiceCoverage};
 use serde::Serialize;
 
 use crate::incident::Conclusion;
@@ -29,6 +29,13 @@ pub fn output(conclusion: &Conclusion, alerts: Encoding) -> Output {
             record(OutputTopic::Alerts, "alert", &alert.fingerprint, &id, time_ms, payload)
         }
     }
+}
+
+/// What is watched of a service. The key is that of the partition and the service, so that the newest is what holds.
+pub fn coverage(coverage: &ServiceCoverage) -> Output {
+    let key = format!("{}/{}", coverage.source, coverage.service);
+    let id = format!("{key}/{}", coverage.time_ms);
+    cloud_event(OutputTopic::Coverage, "coverage", &key, &id, coverage.time_ms, coverage)
 }
 
 fn cloud_event(

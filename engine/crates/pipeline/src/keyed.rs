@@ -40,12 +40,19 @@ impl KeyedTask {
     }
 
     /// Before a row of that time: what was taken lies before the watermark that it may move.
-    fn reach(&mut self, row: (i64, Option<i64>), moves: &mut usize, findings: &mut Vec<Finding>) {
+    fn reach(
+        &mut self,
+        row: (i64, Option<i64>),
+        moves: &mut usize,
+        findings: &mut Vec<Finding>,
+        out: &mut Vec<Output>,
+    ) {
         let Some(watermark_ms) = self.watermark.observe_written(row.0, row.1) else { return };
         *moves += 1;
         if *moves <= MOVES_MAX {
             self.stage.flush(findings);
             self.stage.advance(watermark_ms, findings);
+            self.stage.cover(watermark_ms, &self.name, out);
         }
     }
 
@@ -67,13 +74,13 @@ impl PartitionTask for KeyedTask {
                 Telemetry::Samples(batch) => {
                     let ids = batch.series_ids();
                     for (row, &labels) in batch.rows().zip(batch.label_keys()) {
-                        self.reach((row.time_ms, record.timestamp_ms), &mut moves, &mut findings);
+                        self.reach((row.time_ms, record.timestamp_ms), &mut moves, &mut findings, out);
                         self.stage.on_sample_of(ids[labels as usize], &row, &mut findings);
                     }
                 }
                 Telemetry::Histograms(batch) => {
                     for row in batch.rows() {
-                        self.reach((row.time_ms, record.timestamp_ms), &mut moves, &mut findings);
+                        self.reach((row.time_ms, record.timestamp_ms), &mut moves, &mut findings, out);
                         self.stage.on_histogram(&row, &mut findings);
                     }
                 }
@@ -86,6 +93,7 @@ impl PartitionTask for KeyedTask {
         self.stage.flush(&mut findings);
         if let Some(watermark_ms) = self.watermark.current_ms().filter(|_| moves > MOVES_MAX) {
             self.stage.advance(watermark_ms, &mut findings);
+            self.stage.cover(watermark_ms, &self.name, out);
         }
         // Each time: who has said that he is idle is heard of again.
         let watermark = self.watermark.current_ms().and_then(|ms| self.told(Some(ms)));

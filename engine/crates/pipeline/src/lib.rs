@@ -7,6 +7,7 @@ pub mod alert;
 pub mod amendment;
 pub mod analysis;
 pub mod budget;
+mod coverage;
 pub mod derive;
 pub mod detect;
 pub mod events;

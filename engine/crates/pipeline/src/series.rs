@@ -8,8 +8,8 @@ use detectors::Point;
 use hashbrown::HashMap;
 use model::labels::{NAME, SERVICE};
 use model::{
-    HistogramRow, Labels, LogRow, MetricKind, Output, OutputTopic, SampleRow, SeriesId, SourceRecord,
-    SpanRow, StateSection, Telemetry,
+    HistogramRow, Labels, LogRow, MetricKind, Output, OutputTopic, SampleRow, SeriesId, ServiceCoverage,
+    SourceRecord, SpanRow, StateSection, Telemetry,
 };
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +142,7 @@ impl SeriesStage {
             amended_rows: self.steps.amended() + self.calls.amended(),
             early_rows: self.steps.early() + self.calls.early(),
             silences_untold: self.detect.silences_untold(),
+            coverage: self.detect.coverage_counts(),
             ..TaskStatus::default()
         }
     }
@@ -172,18 +173,21 @@ impl SeriesStage {
         let value = match row.kind {
             MetricKind::Gauge => Some(row.value),
             MetricKind::Counter => {
-                match self.raw(id, row.time_ms, || Raw::Counter(CounterState::default()), out) {
+                let new = || Raw::Counter(CounterState::default());
+                match self.raw(id, row.labels, row.time_ms, new, out) {
                     Some(Raw::Counter(state)) => state.rate(row.time_ms, row.start_ms, row.value),
                     _ => None,
                 }
             }
-            MetricKind::Delta => match self.raw(id, row.time_ms, || Raw::Delta { last_ms: None }, out) {
-                Some(Raw::Delta { last_ms }) if last_ms.is_none_or(|last_ms| row.time_ms > last_ms) => {
-                    let before_ms = last_ms.replace(row.time_ms);
-                    delta_rate(row.time_ms, row.start_ms, before_ms, row.value)
+            MetricKind::Delta => {
+                match self.raw(id, row.labels, row.time_ms, || Raw::Delta { last_ms: None }, out) {
+                    Some(Raw::Delta { last_ms }) if last_ms.is_none_or(|last_ms| row.time_ms > last_ms) => {
+                        let before_ms = last_ms.replace(row.time_ms);
+                        delta_rate(row.time_ms, row.start_ms, before_ms, row.value)
+                    }
+                    _ => None,
                 }
-                _ => None,
-            },
+            }
         };
         if let Some(value) = value {
             self.point(id, || Labels::parse(row.labels), (row.time_ms, value), true, out);
@@ -201,7 +205,8 @@ impl SeriesStage {
             bounds: row.bounds,
             counts: row.counts,
         };
-        let interval = match self.raw(id, row.time_ms, || Raw::Histogram(Box::default()), out) {
+        let new = || Raw::Histogram(Box::default());
+        let interval = match self.raw(id, row.labels, row.time_ms, new, out) {
             Some(Raw::Histogram(state)) => state.observe(point),
             _ => None,
         };
@@ -278,6 +283,26 @@ impl SeriesStage {
         self.raw.retain(|_, (_, last_ms)| *last_ms >= idle_ms);
     }
 
+    /// Goes on with the coverage ledger, which the task of the partition `source` tells.
+    pub(crate) fn cover(&mut self, watermark_ms: i64, source: &str, out: &mut Vec<Output>) {
+        out.extend(self.sweep(watermark_ms).into_iter().map(|mut coverage| {
+            source.clone_into(&mut coverage.source);
+            events::coverage(&coverage)
+        }));
+    }
+
+    /// As [`cover`](Self::cover), without telling it.
+    pub(crate) fn sweep(&mut self, watermark_ms: i64) -> Vec<ServiceCoverage> {
+        let mut told = Vec::new();
+        self.detect.advance_coverage(watermark_ms, &mut told);
+        told
+    }
+
+    /// What is watched of each service by now.
+    pub fn coverage(&self, now_ms: i64) -> Vec<ServiceCoverage> {
+        self.detect.coverage(now_ms)
+    }
+
     fn is_full(&self) -> bool {
         self.detect.is_full() || self.raw.len() >= self.settings.series_max
     }
@@ -335,6 +360,7 @@ impl SeriesStage {
     fn raw(
         &mut self,
         id: SeriesId,
+        labels: &str,
         time_ms: i64,
         new: impl FnOnce() -> Raw,
         out: &mut Vec<Finding>,
@@ -343,6 +369,7 @@ impl SeriesStage {
             self.make_room(out);
             if self.is_full() {
                 self.raw_over_limit += 1;
+                self.detect.refuse(id, || Labels::parse(labels));
                 return None;
             }
         }
@@ -523,6 +550,7 @@ impl SeriesTask {
         if !watermark.source.starts_with(&self.spans_prefix) {
             if let Some(watermark_ms) = self.watermarks.observe(watermark, written_ms) {
                 self.stage.advance(watermark_ms, findings);
+                self.stage.cover(watermark_ms, &self.name, out);
             }
             return;
         }

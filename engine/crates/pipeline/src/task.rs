@@ -1,7 +1,7 @@
 //! What a driver runs: all the stages of one partition.
 
 use codec::Dropped;
-use model::{Output, SourceRecord, StateSection};
+use model::{Output, SeriesState, SourceRecord, StateSection};
 
 use crate::state::InvalidState;
 
@@ -38,6 +38,8 @@ pub struct TaskStatus {
     pub findings_before_turn: u64,
     /// Series that are gone and were not told of, since too many were.
     pub silences_untold: u64,
+    /// Series in each state of [`SeriesState::ALL`], by the last sweep of the coverage ledger.
+    pub coverage: [u64; SeriesState::ALL.len()],
     /// Incidents that paged, where there is a budget of pages.
     pub pages: u64,
     /// Incidents that ended without a page, since the budget did not allow it.

@@ -1,4 +1,4 @@
-use model::{Labels, MetricKind, OutputTopic, SampleBatchBuilder, SampleRow};
+use model::{Labels, MetricKind, OutputTopic, SampleBatchBuilder, SampleRow, ServiceCoverage};
 
 use super::*;
 use crate::ingest::IngestTask;
@@ -11,22 +11,24 @@ use crate::wire::{self, Incoming};
 const STEP_MS: i64 = 10_000;
 const START_MS: i64 = 1_700_000_000_000;
 
-/// Reads the number of a round: two series of it, of which one jumps at the end. Other records are none.
+/// Reads the numbers of rounds: two series of each, of which one jumps at the end. Other records are none.
 struct Rounds;
 
 impl Decoder for Rounds {
     fn decode(&mut self, record: SourceRecord<'_>, out: &mut Vec<Telemetry>) -> Result<(), codec::Rejected> {
-        let Some(round) = std::str::from_utf8(record.payload).ok().and_then(|text| text.parse::<i64>().ok())
-        else {
+        let text = std::str::from_utf8(record.payload).unwrap_or_default();
+        let Ok(rounds) = text.split(',').map(str::parse::<i64>).collect::<Result<Vec<_>, _>>() else {
             return Err(codec::Rejected::TooManyRows { limit: 0 });
         };
         let mut builder = SampleBatchBuilder::default();
-        for metric in ["cpu", "queue"] {
-            let labels = Labels::of("cart", metric).canonical();
-            let noise = [9.0, 10.5, 11.0, 9.5][(round % 4) as usize];
-            let value = if round > 200 && metric == "cpu" { 900.0 } else { noise };
-            let (kind, time_ms) = (MetricKind::Gauge, START_MS + round * STEP_MS);
-            builder.push(&SampleRow { labels: &labels, kind, time_ms, start_ms: None, value });
+        for round in rounds {
+            for metric in ["cpu", "queue"] {
+                let labels = Labels::of("cart", metric).canonical();
+                let noise = [9.0, 10.5, 11.0, 9.5][(round % 4) as usize];
+                let value = if round > 200 && metric == "cpu" { 900.0 } else { noise };
+                let (kind, time_ms) = (MetricKind::Gauge, START_MS + round * STEP_MS);
+                builder.push(&SampleRow { labels: &labels, kind, time_ms, start_ms: None, value });
+            }
         }
         out.push(Telemetry::Samples(builder.finish()));
         Ok(())
@@ -102,6 +104,46 @@ fn the_same_is_found_as_on_the_way_over_samples() {
     assert!(found.iter().any(|finding| matches!(finding, Finding::Anomaly(_))));
     assert_eq!(told_ms, keyed.status().watermark_ms);
     assert!(told_ms >= Some(START_MS + 207 * STEP_MS));
+}
+
+/// What is told of coverage, without who tells it.
+fn coverage(outputs: &[Output]) -> Vec<ServiceCoverage> {
+    let told = outputs.iter().filter(|output| output.topic == OutputTopic::Coverage);
+    let read = |output: &Output| {
+        let coverage: ServiceCoverage = serde_json::from_slice(&output.payload).expect("JSON");
+        assert_eq!(output.key, format!("{}/{}", coverage.source, coverage.service).as_bytes());
+        let header =
+            |name: &str| output.headers.iter().find(|(key, _)| key == name).map(|(_, v)| v.as_slice());
+        assert_eq!(header("ce_type"), Some(&b"foreshock.coverage.v1"[..]));
+        ServiceCoverage { source: String::new(), ..coverage }
+    };
+    told.map(read).collect()
+}
+
+#[test]
+fn coverage_is_the_same_on_either_way_and_however_rows_come_together() {
+    let router = Router::new("acme", Partitions::ONE);
+    let settings = AnalysisSettings::default();
+    let mut ingest = IngestTask::new(Some("m/0"), Box::new(Rounds), router.clone(), &settings);
+    let mut series = SeriesTask::new("samples/0", router, &["m/0".to_owned()], "spans", stage());
+    let (mut keyed, mut together) = (task(), task());
+    let (mut over_samples, mut at_once, mut in_batches) = (Vec::new(), Vec::new(), Vec::new());
+    let rounds: Vec<i64> = (0..1_000).collect();
+    for &round in &rounds {
+        give_on(&mut series, OutputTopic::Samples, &give(&mut ingest, round), &mut over_samples);
+        at_once.extend(give(&mut keyed, round));
+    }
+    for batch in rounds.chunks(50) {
+        let text: Vec<String> = batch.iter().map(i64::to_string).collect();
+        together.on_record(record(0, text.join(",").as_bytes(), &[]), &mut in_batches);
+    }
+    let told = coverage(&at_once);
+    let states: Vec<(u64, u64)> = told.iter().map(|told| (told.learning.series, told.modelled)).collect();
+    assert_eq!(states, [(2, 0), (0, 2)], "{told:?}");
+    assert_eq!(told[0].time_ms, START_MS + 4 * 60_000 - STEP_MS);
+    assert_eq!(coverage(&over_samples), told);
+    assert_eq!(coverage(&in_batches), told);
+    assert_eq!(keyed.status().coverage, [2, 0, 0, 0, 0]);
 }
 
 #[test]

@@ -86,6 +86,33 @@ fn without_a_disk_they_are_forgotten_and_counted() {
     assert!(status.series_bytes <= 100_000, "{status:?}");
 }
 
+#[test]
+fn series_that_find_no_room_are_named_with_their_service() {
+    let settings = AnalysisSettings { series_max: 2, ..AnalysisSettings::default() };
+    let mut stage = stage(&settings);
+    let mut out = Vec::new();
+    for step in 0..60 {
+        for (metric, kind) in [
+            ("a", MetricKind::Gauge),
+            ("b", MetricKind::Counter),
+            ("c", MetricKind::Gauge),
+            ("d", MetricKind::Counter),
+        ] {
+            let labels = Labels::of("cart", metric).canonical();
+            let (time_ms, value) = (step * STEP_MS, step as f64);
+            stage.on_sample(&SampleRow { labels: &labels, kind, time_ms, start_ms: None, value }, &mut out);
+        }
+        stage.flush(&mut out);
+        stage.advance(step * STEP_MS, &mut out);
+    }
+    let [cart] = &stage.coverage(60 * STEP_MS)[..] else { panic!("one service") };
+    assert_eq!((cart.modelled, cart.refused.series, cart.signals.metrics.series), (2, 2, 4));
+    let refused = cart.refused.listed.iter().map(|series| series.metric.as_str());
+    let refused: std::collections::BTreeSet<&str> = refused.collect();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(cart.not_caught(0).iter().any(|gap| gap.starts_with("2 series are refused")));
+}
+
 /// Thirty minutes of a service that logs ten lines a second; those of the given steps come so many steps later. Returns
 /// what is found, restarting after each step if `restarts`.
 fn log_lines(
@@ -180,7 +207,7 @@ fn a_state_from_before_there_were_amendments_is_taken_up() {
     let mut before = stage(&AnalysisSettings::default());
     run(&mut before, 0..50);
     let mut sections = snapshot(&mut before);
-    sections.retain(|section| section.name != AMENDMENTS);
+    sections.retain(|section| section.name != AMENDMENTS && section.name != "coverage");
     for section in sections.iter_mut().filter(|section| section.bytes.first() == Some(&state::VERSION)) {
         section.bytes[0] = 5;
     }
