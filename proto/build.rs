@@ -13,6 +13,7 @@ const OPENTELEMETRY: &[&str] = &[
 const FORESHOCK: &[&str] = &[
     "foreshock/v1/alert_service.proto",
     "foreshock/v1/anomaly_service.proto",
+    "foreshock/v1/coverage_service.proto",
     "foreshock/v1/incident_service.proto",
     "foreshock/v1/remark_service.proto",
     "foreshock/v1/silence_service.proto",

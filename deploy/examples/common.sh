@@ -87,7 +87,7 @@ start_engine() {
   {
     printf 'kafka: { brokers: "%s", group: %s, start: earliest, partitions: 2 }\n' "$BROKERS" "$prefix"
     printf 'http: { listen: 127.0.0.1:%s }\ngrpc: { listen: 127.0.0.1:%s }\nstate: { location: null }\ntopics:\n' "$http" "$(free_port)"
-    for topic in samples spans findings anomalies incidents alerts; do
+    for topic in samples spans findings anomalies incidents alerts coverage; do
       printf '  %s: %s-out-%s\n' "$topic" "$prefix" "$topic"
     done
     printf '  dead_letter: %s-out-dead-letter\n%s\n' "$prefix" "$1"

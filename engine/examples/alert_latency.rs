@@ -76,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         &mut topics.anomalies,
         &mut topics.incidents,
         &mut topics.alerts,
+        &mut topics.coverage,
         &mut topics.dead_letter,
         &mut topics.controls,
     ] {

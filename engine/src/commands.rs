@@ -2,6 +2,7 @@
 
 mod client;
 mod completion;
+mod coverage;
 mod dead_letter;
 mod demo;
 mod incidents;
@@ -42,6 +43,7 @@ pub enum Command {
     Score(score::Score),
     Produce(produce::Produce),
     Incidents(incidents::Incidents),
+    Coverage(coverage::Coverage),
     Silences(silences::SilencesCommand),
     Verdict(verdict::VerdictCommand),
     Snapshot(snapshot::Snapshot),
@@ -66,6 +68,7 @@ impl Command {
             Self::Score(command) => command.run(),
             Self::Produce(command) => command.run(),
             Self::Incidents(command) => command.run(),
+            Self::Coverage(command) => command.run(),
             Self::Silences(command) => command.run(),
             Self::Verdict(command) => command.run(),
             Self::Snapshot(command) => command.run(),

@@ -168,13 +168,14 @@ pub struct TopicsConfig {
     pub anomalies: String,
     pub incidents: String,
     pub alerts: String,
+    pub coverage: String,
     pub dead_letter: String,
     pub controls: String,
 }
 
 impl TopicsConfig {
     /// All that the engine writes.
-    pub fn all(&self) -> [&String; 8] {
+    pub fn all(&self) -> [&String; 9] {
         [
             &self.samples,
             &self.spans,
@@ -182,6 +183,7 @@ impl TopicsConfig {
             &self.anomalies,
             &self.incidents,
             &self.alerts,
+            &self.coverage,
             &self.dead_letter,
             &self.controls,
         ]
@@ -296,6 +298,7 @@ impl Default for TopicsConfig {
             anomalies: "foreshock.anomalies".to_owned(),
             incidents: "foreshock.incidents".to_owned(),
             alerts: "foreshock.alerts".to_owned(),
+            coverage: "foreshock.coverage".to_owned(),
             dead_letter: "foreshock.dead-letter".to_owned(),
             controls: "foreshock.controls".to_owned(),
         }

@@ -10,7 +10,7 @@ use kafka::{
     Checkpoints, ConnectionSettings, KafkaWorker, SLICE_SERIES, StartOffset, TaskFactory, TopicReader,
     TopicSpec, WorkerSettings, WorkerState,
 };
-use model::OutputTopic;
+use model::{OutputTopic, SeriesState};
 use pipeline::settings::Span;
 use pipeline::{
     IncidentTask, IngestTask, KeyedTask, Partitions, Router, SeriesStage, SeriesTask, TraceTask, routing,
@@ -335,6 +335,14 @@ impl Status for Running {
             "Incidents that ended without a page, since alerts.budget did not allow it",
             &|v| MetricValue::Gauge(v.pages_withheld as f64),
         );
+        for (i, state) in SeriesState::ALL.into_iter().enumerate() {
+            metrics.extend(values.iter().map(|(worker, counters)| Metric {
+                name: "foreshock_series_by_state",
+                help: "Series that are modelled, learning and so on, by the last sweep of the coverage ledger",
+                value: MetricValue::Gauge(counters.coverage[i] as f64),
+                labels: vec![("worker", (*worker).to_owned()), ("state", state.as_str().to_owned())],
+            }));
+        }
         let alone = |name, help, value| Metric { name, help, value, labels: Vec::new() };
         let open = MetricValue::Gauge(self.view.open_incidents() as f64);
         metrics.push(alone("foreshock_incidents_open", "Incidents that are not resolved", open));
@@ -343,6 +351,11 @@ impl Status for Running {
             "foreshock_view_unreadable",
             "Records of output topics that are foreign",
             unreadable,
+        ));
+        metrics.push(alone(
+            "foreshock_coverage_left_out",
+            "Records of the coverage ledger that are not shown, since there are too many services",
+            MetricValue::Counter(self.view.coverage_left_out()),
         ));
         let received = self.receivers().as_ref().map(Receivers::counters);
         metrics.extend(received.iter().flat_map(doors::metrics));
@@ -384,6 +397,7 @@ fn outputs(config: &Config) -> BTreeMap<OutputTopic, String> {
         (OutputTopic::Anomalies, topics.anomalies.clone()),
         (OutputTopic::Incidents, topics.incidents.clone()),
         (OutputTopic::Alerts, topics.alerts.clone()),
+        (OutputTopic::Coverage, topics.coverage.clone()),
         (OutputTopic::DeadLetter, topics.dead_letter.clone()),
     ])
 }
@@ -395,14 +409,14 @@ const BETWEEN_RETENTION_MS: &str = "93600000";
 /// Creates the topics that the engine writes, where they do not exist.
 fn ensure_topics(config: &Config, connection: &ConnectionSettings) -> anyhow::Result<Partitions> {
     let spec = |(output, name): (OutputTopic, String)| {
-        let (partitions, retention) = match output {
-            OutputTopic::Samples | OutputTopic::Spans => {
-                (config.kafka.partitions, Some(BETWEEN_RETENTION_MS))
-            }
-            OutputTopic::Findings => (1, Some(BETWEEN_RETENTION_MS)),
+        let between = Some(("retention.ms", BETWEEN_RETENTION_MS));
+        let (partitions, setting) = match output {
+            OutputTopic::Samples | OutputTopic::Spans => (config.kafka.partitions, between),
+            OutputTopic::Findings => (1, between),
+            OutputTopic::Coverage => (1, Some(("cleanup.policy", "compact"))),
             _ => (1, None),
         };
-        let config = retention.map(|ms| ("retention.ms".to_owned(), ms.to_owned()));
+        let config = setting.map(|(key, value)| (key.to_owned(), value.to_owned()));
         (output, TopicSpec { name, partitions, replication: -1, config: config.into_iter().collect() })
     };
     let (outputs, mut specs): (Vec<_>, Vec<_>) = outputs(config).into_iter().map(spec).unzip();
@@ -531,13 +545,20 @@ fn read_back(
     view: &Arc<View>,
 ) -> anyhow::Result<TopicReader> {
     let (topics, view) = (config.topics.clone(), Arc::clone(view));
-    let read = vec![topics.anomalies.clone(), topics.incidents.clone(), topics.alerts.clone()];
+    let read = vec![
+        topics.anomalies.clone(),
+        topics.incidents.clone(),
+        topics.alerts.clone(),
+        topics.coverage.clone(),
+    ];
     let reader = TopicReader::start(connection, &read, START_TIMEOUT, move |read| {
         let record = read.record;
         if record.topic == topics.anomalies {
             view.on_anomaly(record.payload);
         } else if record.topic == topics.incidents {
             view.on_incident(record.partition, record.offset, record.payload);
+        } else if record.topic == topics.coverage {
+            view.on_coverage(record.payload);
         } else {
             let content_type = record.header(alerts::CONTENT_TYPE);
             view.on_alert(record.partition, record.offset, content_type, record.payload);

@@ -9,6 +9,7 @@ pub mod demo;
 mod doors;
 pub mod engine;
 pub mod feed;
+mod ledger;
 mod service;
 mod token;
 pub mod view;

@@ -9,8 +9,10 @@ use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use deliver::{InhibitRule, Inhibitor};
-use model::{Alert, Anomaly, Incident};
+use model::{Alert, Anomaly, Incident, ServiceCoverage};
 use tokio::sync::broadcast;
+
+use crate::ledger::Ledger;
 
 pub const INCIDENTS_MAX: usize = 10_000;
 pub const VERSIONS_MAX: usize = 20_000;
@@ -106,6 +108,7 @@ struct State {
     versions: Log<Incident>,
     anomalies: VecDeque<Anomaly>,
     alerts: Log<Alert>,
+    ledger: Ledger,
     unreadable: u64,
 }
 
@@ -128,6 +131,7 @@ impl View {
             versions: Log::new(VERSIONS_MAX),
             anomalies: VecDeque::new(),
             alerts: Log::new(ALERTS_MAX),
+            ledger: Ledger::default(),
             unreadable: 0,
         };
         Self { state: Mutex::new(state) }
@@ -187,6 +191,25 @@ impl View {
         state.alerts.push(Placed { partition, offset, value });
     }
 
+    /// Takes one record of the coverage topic.
+    pub fn on_coverage(&self, payload: &[u8]) {
+        let mut state = self.state();
+        match serde_json::from_slice(payload) {
+            Ok(coverage) => state.ledger.take(coverage),
+            Err(_) => state.unreadable += 1,
+        }
+    }
+
+    /// What is watched of each service, by name.
+    pub fn coverage(&self) -> Vec<ServiceCoverage> {
+        self.state().ledger.services()
+    }
+
+    /// Records of coverage that are not shown, since there are too many.
+    pub fn coverage_left_out(&self) -> u64 {
+        self.state().ledger.left_out()
+    }
+
     /// The newest version of the incidents that `keep` says, most recently opened first.
     pub fn incidents(&self, keep: impl Fn(&Incident) -> bool) -> Vec<Incident> {
         let mut found: Vec<Incident> =
@@ -239,6 +262,17 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn coverage_is_read_as_the_stages_write_it_and_nothing_else() {
+        let view = View::default();
+        let (service, source) = ("cart".to_owned(), "samples/0".to_owned());
+        let coverage = ServiceCoverage { service, source, modelled: 3, ..ServiceCoverage::default() };
+        view.on_coverage(&pipeline::events::coverage(&coverage).payload);
+        view.on_coverage(b"nonsense");
+        view.on_coverage(b"");
+        assert_eq!((view.coverage(), view.unreadable()), (vec![coverage], 2));
+    }
 
     #[test]
     fn cursors_read_back_and_tell_what_is_new() {

@@ -12,6 +12,7 @@ use replay::history::{History, Row};
 use super::{OutputFormat, incident_text, time_ms};
 use crate::config::Config;
 use crate::feed::Feed;
+use crate::service::coverage::message;
 
 /// Run recorded telemetry through the engine and print the incidents that it would have raised
 ///
@@ -34,6 +35,9 @@ pub struct Replay {
     /// Open an incident at this time by hand and rank every service for it
     #[arg(long, value_name = "T", value_parser = time_ms, allow_hyphen_values = true)]
     trigger_ms: Option<i64>,
+    /// Print at the end what is watched of each service, and what would not be caught
+    #[arg(long)]
+    coverage: bool,
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
 }
@@ -88,6 +92,10 @@ impl Replay {
         analysis.finish(end_ms, &mut conclusions);
         report.print(&mut conclusions)?;
         progress.finish_and_clear();
+        if self.coverage {
+            let services = analysis.coverage(end_ms).into_iter().map(|service| message(service, end_ms));
+            super::coverage::print(&services.collect::<Vec<_>>(), self.output, false)?;
+        }
         if self.output == OutputFormat::Text {
             super::print(&format!(
                 "{} rows, {} series: {} anomalies, {} incidents, {} alerts\n",

@@ -32,7 +32,7 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// All services of `foreshock.v1`.
 #[derive(Clone)]
 pub struct Services {
-    view: Arc<View>,
+    pub(super) view: Arc<View>,
     controls: Arc<Controls>,
 }
 

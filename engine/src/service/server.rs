@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use proto::foreshock::v1::alert_service_server::AlertServiceServer;
 use proto::foreshock::v1::anomaly_service_server::AnomalyServiceServer;
+use proto::foreshock::v1::coverage_service_server::CoverageServiceServer;
 use proto::foreshock::v1::incident_service_server::IncidentServiceServer;
 use proto::foreshock::v1::remark_service_server::RemarkServiceServer;
 use proto::foreshock::v1::silence_service_server::SilenceServiceServer;
@@ -105,6 +106,7 @@ pub fn start(
         .add_service(reflection)
         .add_service(IncidentServiceServer::with_interceptor(services.clone(), check.clone()))
         .add_service(AnomalyServiceServer::with_interceptor(services.clone(), check.clone()))
+        .add_service(CoverageServiceServer::with_interceptor(services.clone(), check.clone()))
         .add_service(RemarkServiceServer::with_interceptor(remarking, check.clone()))
         .add_service(SilenceServiceServer::with_interceptor(silencing, check.clone()))
         .add_service(VerdictServiceServer::with_interceptor(Judging::new(changes), check.clone()))
@@ -140,6 +142,7 @@ async fn report_health(
             "foreshock.v1.IncidentService",
             "foreshock.v1.AnomalyService",
             "foreshock.v1.AlertService",
+            "foreshock.v1.CoverageService",
             "foreshock.v1.RemarkService",
             "foreshock.v1.SilenceService",
             "foreshock.v1.VerdictService",

@@ -396,11 +396,12 @@ fn told(records: &[Lying], rig: &Rig) -> Vec<String> {
 }
 
 /// All topics that the engine writes, how many stages write to it or before, and whether the order on it is that of one writer.
-const OUTPUTS: [(OutputTopic, &str, usize, bool); 6] = [
+const OUTPUTS: [(OutputTopic, &str, usize, bool); 7] = [
     (OutputTopic::Spans, "spans-by-trace", 2, false),
     (OutputTopic::Samples, "samples", 2, false),
     (OutputTopic::Findings, "findings", 3, false),
     (OutputTopic::Anomalies, "anomalies", 3, false),
+    (OutputTopic::Coverage, "coverage", 3, false),
     (OutputTopic::Incidents, "incidents", 4, true),
     (OutputTopic::Alerts, "alerts", 4, true),
 ];

@@ -114,6 +114,7 @@ impl Rig {
             ("anomalies", "anomalies"),
             ("incidents", "incidents"),
             ("alerts", "alerts"),
+            ("coverage", "coverage"),
             ("dead_letter", "dead-letter"),
             ("controls", "controls"),
         ] {

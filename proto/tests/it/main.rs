@@ -57,6 +57,7 @@ fn descriptor_set_lists_the_services() {
     let expected = [
         foreshock::alert_service_server::SERVICE_NAME,
         foreshock::anomaly_service_server::SERVICE_NAME,
+        foreshock::coverage_service_server::SERVICE_NAME,
         foreshock::incident_service_server::SERVICE_NAME,
         foreshock::remark_service_server::SERVICE_NAME,
         foreshock::silence_service_server::SERVICE_NAME,

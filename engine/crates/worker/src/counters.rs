@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use model::SeriesState;
 use pipeline::task::TaskStatus;
 
 /// Written by the worker's thread alone.
@@ -44,6 +45,7 @@ pub struct WorkerCounters {
     pub(crate) early_rows: AtomicU64,
     pub(crate) findings_before_turn: AtomicU64,
     pub(crate) silences_untold: AtomicU64,
+    pub(crate) coverage: [AtomicU64; SeriesState::ALL.len()],
     pub(crate) pages: AtomicU64,
     pub(crate) pages_withheld: AtomicU64,
 }
@@ -107,6 +109,8 @@ pub struct CounterValues {
     pub early_rows: u64,
     pub findings_before_turn: u64,
     pub silences_untold: u64,
+    /// Series in each state of [`SeriesState::ALL`].
+    pub coverage: [u64; SeriesState::ALL.len()],
     pub pages: u64,
     pub pages_withheld: u64,
 }
@@ -150,6 +154,7 @@ impl WorkerCounters {
             early_rows: self.early_rows.load(Relaxed),
             findings_before_turn: self.findings_before_turn.load(Relaxed),
             silences_untold: self.silences_untold.load(Relaxed),
+            coverage: std::array::from_fn(|state| self.coverage[state].load(Relaxed)),
             pages: self.pages.load(Relaxed),
             pages_withheld: self.pages_withheld.load(Relaxed),
         }
@@ -176,6 +181,9 @@ impl WorkerCounters {
             sum.early_rows += task.early_rows;
             sum.findings_before_turn += task.findings_before_turn;
             sum.silences_untold += task.silences_untold;
+            for (sum, series) in sum.coverage.iter_mut().zip(task.coverage) {
+                *sum += series;
+            }
             sum.pages += task.pages;
             sum.pages_withheld += task.pages_withheld;
         }
@@ -194,6 +202,9 @@ impl WorkerCounters {
         self.early_rows.store(sum.early_rows, Relaxed);
         self.findings_before_turn.store(sum.findings_before_turn, Relaxed);
         self.silences_untold.store(sum.silences_untold, Relaxed);
+        for (counter, series) in self.coverage.iter().zip(sum.coverage) {
+            counter.store(series, Relaxed);
+        }
         self.pages.store(sum.pages, Relaxed);
         self.pages_withheld.store(sum.pages_withheld, Relaxed);
     }
