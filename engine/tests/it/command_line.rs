@@ -85,6 +85,35 @@ fn replay_prints_each_version_of_an_incident_as_json() {
 }
 
 #[test]
+fn replay_says_what_is_watched_if_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = telemetry(&folder);
+    let arguments = ["replay", "--coverage", "--input", input.to_str().unwrap()];
+    let table = text(&foreshock(&arguments).stdout);
+    assert!(table.contains("SERVICE") && table.contains("no traces"), "{table}");
+    let lines = text(&foreshock(&[&arguments[..], &["--output", "json"]].concat()).stdout);
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["service"], &last["modelled"]), (&"cart".into(), &2.into()));
+    // Five minutes are too short to learn from.
+    let soon = foreshock(&[&arguments[..], &["--output", "json", "--to", "1700000250000"]].concat());
+    let last: serde_json::Value = serde_json::from_str(&text(&soon.stdout)).unwrap();
+    assert_eq!((&last["modelled"], &last["learning"]["series"]), (&0.into(), &2.into()));
+    assert_eq!(last["learning"]["listed"][0]["points_left"], 5);
+}
+
+#[test]
+fn coverage_without_an_engine_says_where_it_was_looked_for() {
+    let asked = foreshock(&["coverage", "--server", "http://127.0.0.1:1"]);
+    let message = text(&asked.stderr);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(message.contains("http://127.0.0.1:1") && message.contains("is it running"), "{message}");
+    let asked = foreshock(&["coverage", "--server", "nowhere at all"]);
+    assert!(text(&asked.stderr).contains("http://host:port"), "{}", text(&asked.stderr));
+    assert_eq!(foreshock(&["coverage", "--gap"]).status.code(), Some(2));
+    assert_eq!(foreshock(&["coverage", "cart"]).status.code(), Some(2));
+}
+
+#[test]
 fn what_cannot_be_replayed_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap().to_owned();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use foreshock::demo::{incidents, injected, judge, play, play_out_of_step};
-use model::{Incident, Output, OutputTopic};
+use model::{Incident, Output, OutputTopic, ServiceCoverage};
 use shop::{Fault, FaultKind, Scenario, ShopConfig};
 
 const START_MS: i64 = 1_767_600_000_000;
@@ -78,6 +78,24 @@ fn scenario(seed: u64, faults: &[(&str, FaultKind)], minutes: i64) -> Scenario {
     };
     let faults = faults.iter().map(fault).collect();
     Scenario { config: ShopConfig::new(seed, START_MS), faults, end_ms: START_MS + minutes * MINUTE_MS }
+}
+
+#[test]
+fn all_services_of_the_shop_are_covered_within_a_quarter_of_an_hour() {
+    let out = play(&scenario(2001, &[], 20), None);
+    let told = out.iter().filter(|output| output.topic == OutputTopic::Coverage);
+    let read =
+        |output: &Output| -> ServiceCoverage { serde_json::from_slice(&output.payload).expect("JSON") };
+    let mut newest = BTreeMap::new();
+    for coverage in told.map(read) {
+        assert!(coverage.time_ms <= START_MS + 20 * MINUTE_MS);
+        newest.insert(coverage.service.clone(), coverage);
+    }
+    assert!(newest.len() >= 15, "{:?}", newest.keys());
+    for coverage in newest.values() {
+        assert!(coverage.modelled > 10 && coverage.refused.series == 0, "{coverage:?}");
+        assert!(coverage.modelled > 5 * coverage.learning.series, "{coverage:?}");
+    }
 }
 
 #[test]
