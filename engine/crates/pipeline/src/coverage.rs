@@ -32,7 +32,7 @@ const NO_POINT_MAX_MS: i64 = 50 * MINUTE_MS;
 /// When the first sweeps begin, after event time did. They take a minute at least.
 const EARLY_MS: [i64; 2] = [3 * MINUTE_MS, 10 * MINUTE_MS];
 /// Slots that are looked at in a step at the most, however far event time has gone.
-const SLICE_MAX: u64 = 16_384;
+const SLICE_MAX: u64 = 8_192;
 /// Refused series that are told apart from one sweep to the next.
 pub(crate) const REFUSED_MAX: usize = 10_000;
 /// Services that are told of; those that were before come first.

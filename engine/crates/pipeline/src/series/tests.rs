@@ -108,7 +108,7 @@ fn series_that_find_no_room_are_named_with_their_service() {
     let [cart] = &stage.coverage(60 * STEP_MS)[..] else { panic!("one service") };
     assert_eq!((cart.modelled, cart.refused.series, cart.signals.metrics.series), (2, 2, 4));
     let refused = cart.refused.listed.iter().map(|series| series.metric.as_str());
-    let refused: std::collections::BTreeSet<&str> = refused.collect();
+    let refused: BTreeSet<&str> = refused.collect();
     assert_eq!(refused.len(), 2, "{refused:?}");
     assert!(cart.not_caught(0).iter().any(|gap| gap.starts_with("2 series are refused")));
 }
