@@ -256,6 +256,33 @@ fn a_fault_becomes_an_alert_on_kafka_and_over_grpc_and_a_corrupt_record_a_dead_l
     let metrics = http_get(rig.http, "/metrics").expect("metrics");
     assert!(metrics.contains("foreshock_dead_letters_total{worker=\"ingest\"} 1"), "{metrics}");
 
+    let coverage = |arguments: &[&str]| {
+        let output =
+            foreshock().args(["coverage", "--server", &address]).args(arguments).output().expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    wait_until("the ledger says that all is modelled", || {
+        let lines = coverage(&["--output", "json"]);
+        let services =
+            lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let modelled =
+            |service: serde_json::Value| (service["service"].to_string(), service["modelled"].as_u64());
+        let expected = [("\"cart\"".to_owned(), Some(2)), ("\"email\"".to_owned(), Some(1))];
+        services.map(modelled).eq(expected)
+    });
+    assert!(coverage(&["--gaps", "--service", "cart"]).contains("no traces"));
+    assert_eq!(coverage(&["--service", "nobody"]), "");
+    let keys = kcat(&["-C", "-e", "-o", "beginning", "-t", &rig.topic("coverage"), "-f", "%k\n"], None);
+    assert!(
+        keys.lines().all(|key| key.starts_with(&rig.topic("samples")) && key.split('/').count() == 3),
+        "{keys}"
+    );
+    wait_until("the sums are metrics", || {
+        let metrics = http_get(rig.http, "/metrics").expect("metrics");
+        metrics.contains("foreshock_series_by_state{worker=\"series\",state=\"modelled\"} 3")
+    });
+
     let listed = foreshock()
         .args(["incidents", "list", "--output", "json", "--server", &address])
         .output()

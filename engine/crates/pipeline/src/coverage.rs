@@ -29,7 +29,7 @@ const LEARNING_MAX_MS: i64 = 7 * DAY_MS;
 /// So long a series that learns may have no point.
 const NO_POINT_MAX_MS: i64 = 50 * MINUTE_MS;
 
-/// When the first sweeps begin, after event time did. They take a minute at least.
+/// When the first sweeps begin, after the first series. They take a minute at least.
 const EARLY_MS: [i64; 2] = [3 * MINUTE_MS, 10 * MINUTE_MS];
 /// Slots that are looked at in a step at the most, however far event time has gone.
 const SLICE_MAX: u64 = 8_192;
@@ -71,8 +71,10 @@ struct Refused {
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
     began_ms: Option<i64>,
-    /// Those that are complete.
+    /// Those that are complete, or whose time passed at once with that of the next.
     sweeps: u64,
+    /// When the last one was complete.
+    ended_ms: Option<i64>,
     sweep: Option<Sweep>,
     /// By slot.
     learning: BTreeMap<u32, Learning>,
@@ -89,7 +91,7 @@ pub(crate) struct Coverage {
 
 impl Coverage {
     pub fn state(&self) -> StateSection {
-        let sweeps = (self.began_ms, self.sweeps, &self.sweep);
+        let sweeps = (self.began_ms, self.sweeps, self.ended_ms, &self.sweep);
         let state =
             (sweeps, &self.learning, &self.refused, self.refused_more, &self.told, &self.untold, self.counts);
         StateSection { name: SECTION.to_owned(), bytes: state::encode(&state) }
@@ -102,8 +104,9 @@ impl Coverage {
         }
         let (sweeps, learning, refused, refused_more, told, untold, counts) =
             state::section(sections, SECTION)?;
-        let (began_ms, sweeps, sweep) = sweeps;
-        *self = Self { began_ms, sweeps, sweep, learning, refused, refused_more, told, untold, counts };
+        let (began_ms, sweeps, ended_ms, sweep) = sweeps;
+        *self =
+            Self { began_ms, sweeps, ended_ms, sweep, learning, refused, refused_more, told, untold, counts };
         Ok(())
     }
 
@@ -143,12 +146,9 @@ impl Coverage {
         points_left: impl Fn(u32) -> Option<u32>,
         out: &mut Vec<ServiceCoverage>,
     ) {
-        let began_ms = *self.began_ms.get_or_insert(now_ms);
+        self.begin(now_ms);
         if self.sweep.is_none() {
-            let early_ms = usize::try_from(self.sweeps).ok().and_then(|sweeps| EARLY_MS.get(sweeps));
-            let is_due = early_ms.is_none_or(|early_ms| now_ms >= began_ms.saturating_add(*early_ms));
-            let period_ms = if early_ms.is_some() { MINUTE_MS } else { HOUR_MS };
-            self.sweep = is_due.then(|| Sweep::new(now_ms, period_ms));
+            self.sweep = self.next(now_ms);
         }
         if let Some(mut sweep) = self.sweep.take() {
             let slots = series.slots();
@@ -167,6 +167,28 @@ impl Coverage {
         }
         let told = std::iter::from_fn(|| self.untold.pop_first()).take(TOLD_MAX);
         out.extend(told.map(|(_, coverage)| coverage));
+    }
+
+    /// A series that is new has a point of that time.
+    pub fn begin(&mut self, time_ms: i64) {
+        self.began_ms = Some(self.began_ms.map_or(time_ms, |began_ms| began_ms.min(time_ms)));
+    }
+
+    /// The sweep whose time has come.
+    fn next(&mut self, now_ms: i64) -> Option<Sweep> {
+        let due_ms = |sweeps: u64| {
+            let early_ms = usize::try_from(sweeps).ok().and_then(|sweeps| EARLY_MS.get(sweeps))?;
+            Some(self.began_ms?.saturating_add(*early_ms))
+        };
+        let Some(mut start_ms) = due_ms(self.sweeps) else {
+            return Some(Sweep::new(self.ended_ms.unwrap_or(now_ms), HOUR_MS));
+        };
+        let mut sweeps = self.sweeps;
+        while let Some(next_ms) = due_ms(sweeps + 1).filter(|next_ms| now_ms >= *next_ms) {
+            (start_ms, sweeps) = (next_ms, sweeps + 1);
+        }
+        self.sweeps = sweeps;
+        (now_ms >= start_ms).then(|| Sweep::new(start_ms, MINUTE_MS))
     }
 
     /// All services as they are, at once.
@@ -237,6 +259,7 @@ impl Coverage {
         }
         self.counts = sweep.counts;
         self.sweeps = self.sweeps.saturating_add(1);
+        self.ended_ms = Some(now_ms);
     }
 }
 

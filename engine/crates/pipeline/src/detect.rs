@@ -239,6 +239,7 @@ impl Detect {
         };
         if self.series.len() > known {
             self.admit(slot);
+            self.coverage.begin(time_ms);
             self.take_back(id, slot);
         }
         if is_presence {

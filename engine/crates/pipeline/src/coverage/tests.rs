@@ -177,6 +177,24 @@ fn everything_is_told_again_once_a_day_and_rough_numbers_do_not_change() {
 }
 
 #[test]
+fn what_was_read_at_once_is_told_at_once() {
+    let mut rig = Rig::new();
+    rig.coverage.begin(rig.now_ms);
+    rig.add("cart", "cpu", Some(0));
+    // As where the sources hold half an hour and no more.
+    rig.jump(30 * MINUTE_MS);
+    assert_eq!(counts(&rig.take()["cart"]), [1, 0, 0, 0, 0]);
+    rig.add("web", "cpu", Some(0));
+    rig.jump(59 * MINUTE_MS);
+    assert!(rig.take().is_empty(), "the next is an hour later");
+    rig.jump(MINUTE_MS);
+    assert_eq!(rig.take().into_keys().collect::<Vec<_>>(), ["web"]);
+    rig.add("stock", "cpu", Some(0));
+    rig.jump(HOUR_MS);
+    assert!(rig.take().contains_key("stock"), "a point an hour is enough");
+}
+
+#[test]
 fn bounds_hold_and_are_told() {
     let mut rig = Rig::new();
     for i in 0..SERVICES_MAX + 10 {
