@@ -39,6 +39,8 @@ pub(crate) const REFUSED_MAX: usize = 10_000;
 pub(crate) const SERVICES_MAX: usize = 10_000;
 /// Series that a sweep names, of all services together.
 const NAMED_MAX: usize = 20_000;
+/// Bytes of a series' name and labels; what is longer is cut.
+const METRIC_BYTES_MAX: usize = 256;
 /// Services that are told of in a step.
 const TOLD_MAX: usize = 200;
 
@@ -126,7 +128,7 @@ impl Coverage {
         }
         let labels = labels();
         let service = labels.service().to_owned();
-        let (signal, metric) = (SeriesSignal::of_name(labels.name()), metric_of(&labels));
+        let (signal, metric) = (SeriesSignal::of_name(labels.name()), short_metric(&labels));
         self.refused.insert(id, Refused { service, signal, metric });
     }
 
@@ -307,7 +309,7 @@ impl Sweep {
     fn count_slot(&mut self, slot: u32, series: &SeriesTable, seen: Seen, told: &BTreeMap<String, u64>) {
         let Some(series) = series.get(slot) else { return };
         let signal = SeriesSignal::of_name(series.labels.name());
-        self.count(series.labels.service(), signal, || metric_of(&series.labels), seen, told);
+        self.count(series.labels.service(), signal, || short_metric(&series.labels), seen, told);
     }
 
     fn count_refused(
@@ -355,6 +357,16 @@ impl Sweep {
             state.listed.push(ListedSeries { metric: metric(), points_left, ready_ms });
         }
     }
+}
+
+/// The series inside its service, no longer than records should be.
+fn short_metric(labels: &Labels) -> String {
+    let mut metric = metric_of(labels);
+    if metric.len() > METRIC_BYTES_MAX {
+        metric.truncate(metric.floor_char_boundary(METRIC_BYTES_MAX));
+        metric.push('…');
+    }
+    metric
 }
 
 /// Of what is worth to be told again, and of the day: what was not told for longer is out of date.

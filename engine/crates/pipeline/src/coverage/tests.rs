@@ -177,6 +177,19 @@ fn everything_is_told_again_once_a_day_and_rough_numbers_do_not_change() {
 }
 
 #[test]
+fn labels_without_end_are_cut() {
+    let mut rig = Rig::new();
+    let name = "ä".repeat(10_000);
+    rig.add("cart", &format!("a{name}"), None);
+    rig.refuse("cart", &name);
+    rig.pass(5 * MINUTE_MS);
+    let told = &rig.take()["cart"];
+    for listed in [&told.unwatched.listed[0], &told.refused.listed[0]] {
+        assert!((250..=260).contains(&listed.metric.len()) && listed.metric.ends_with('…'), "{listed:?}");
+    }
+}
+
+#[test]
 fn what_was_read_at_once_is_told_at_once() {
     let mut rig = Rig::new();
     rig.coverage.begin(rig.now_ms);
