@@ -4,6 +4,7 @@
 //! so that any trigger in that time splits them into before and after; older ones are folded into one long
 //! baseline that forgets half of itself every hour. Everything is bounded, and what a bound turned away is counted.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::{Change, RootCause};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collector::TraceEvidence;
 use crate::graph::ServiceGraph;
-use crate::ranking::{self, Ranked, Trigger};
+use crate::ranking::{self, MetricRole, Ranked, Trigger, role_of};
 use crate::statistics::TraceStats;
 use crate::symbols::{OVERFLOW, Symbol, Symbols};
 
@@ -59,6 +60,9 @@ pub struct Correlator {
     pub(crate) recent: BTreeMap<i64, TraceStats>,
     /// (service, metric) -> (time, value), oldest first.
     pub(crate) series: BTreeMap<(Symbol, Symbol), VecDeque<(i64, f64)>>,
+    /// What metrics of these measure, of those that measure something known. Follows from the names.
+    #[serde(skip)]
+    roles: BTreeMap<Symbol, MetricRole>,
     pub(crate) changes: VecDeque<Change>,
     pub(crate) given_edges: BTreeSet<(Symbol, Symbol)>,
     graph: ServiceGraph,
@@ -81,6 +85,7 @@ impl Correlator {
             past: TraceStats::default(),
             recent: BTreeMap::new(),
             series: BTreeMap::new(),
+            roles: BTreeMap::new(),
             changes: VecDeque::new(),
             given_edges: BTreeSet::new(),
             graph: ServiceGraph::default(),
@@ -93,7 +98,9 @@ impl Correlator {
     /// Goes on from the state of another, under its own bounds.
     pub fn restore(&mut self, mut state: Self) {
         state.symbols.set_limit(self.limits.symbols.max(16));
-        *self = Self { limits: self.limits.clone(), ..state };
+        let roles = state.series.keys().map(|(_, metric)| (*metric, role_of(state.symbols.name(*metric))));
+        let roles = roles.filter(|(_, role)| *role != MetricRole::Other).collect();
+        *self = Self { limits: self.limits.clone(), roles, ..state };
     }
 
     fn service(&mut self, name: &str) -> Symbol {
@@ -141,17 +148,36 @@ impl Correlator {
             return;
         }
         let key = (self.service(service), self.symbols.intern(metric));
-        if !self.series.contains_key(&key) && self.series.len() >= self.limits.series {
-            self.dropped.points += 1;
-            return;
+        let series_max = self.limits.series;
+        let series = self.series.len();
+        let points = match self.series.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if series >= series_max => {
+                self.dropped.points += 1;
+                return;
+            }
+            Entry::Vacant(entry) => {
+                let role = role_of(metric);
+                if role != MetricRole::Other && key.1 != OVERFLOW {
+                    self.roles.insert(key.1, role);
+                }
+                entry.insert(VecDeque::new())
+            }
+        };
+        if points.back().is_none_or(|last| last.0 <= time_ms) {
+            points.push_back((time_ms, value));
+        } else {
+            // Late points go to their place, so that order of arrival between series does not matter.
+            let at = points.partition_point(|point| point.0 <= time_ms);
+            points.insert(at, (time_ms, value));
         }
-        let points = self.series.entry(key).or_default();
-        // Late points go to their place, so that order of arrival between series does not matter.
-        let at = points.partition_point(|point| point.0 <= time_ms);
-        points.insert(at, (time_ms, value));
         if points.len() > SERIES_POINTS {
             points.pop_front();
         }
+    }
+
+    pub(crate) fn role_of(&self, metric: Symbol) -> MetricRole {
+        self.roles.get(&metric).copied().unwrap_or(MetricRole::Other)
     }
 
     pub fn observe_change(&mut self, change: Change) {

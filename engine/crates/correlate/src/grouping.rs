@@ -19,10 +19,12 @@ use crate::evidence::Correlator;
 use crate::graph::ServiceGraph;
 use crate::ranking::{MetricRole, role_of};
 
+mod aftermath;
 mod amendment;
 mod open;
 mod separation;
 
+use aftermath::Aftermath;
 use open::{OpenIncident, StoredTrigger, add, incident_id, rank, title_of};
 use separation::{Member, Members, UNCONVINCING, are_related, explains, separate_causes};
 
@@ -70,6 +72,11 @@ impl Default for GrouperSettings {
     }
 }
 
+/// An incident waits for so many points of a series that was anomalous last, and at most so long, if that is more than other series are
+/// waited for.
+const WAIT_INTERVALS: f64 = 3.5;
+const WAIT_MS_MAX: f64 = 3.0 * 3_600_000.0;
+
 /// After a member that the first cause does not explain, so much of its own trouble is waited for.
 const REVIEW_AFTER_MS: i64 = 60_000;
 
@@ -89,6 +96,17 @@ struct Suspect {
     /// Of its newest anomaly with any.
     #[serde(default)]
     trace_ids: Vec<String>,
+    /// Where it was expected at the first of them.
+    #[serde(default)]
+    lower: f64,
+    #[serde(default)]
+    upper: f64,
+    /// Between the newest two.
+    #[serde(default)]
+    interval_ms: i64,
+    /// It was taken into an incident.
+    #[serde(default)]
+    is_member: bool,
 }
 
 /// Hash of the labels of a series.
@@ -99,6 +117,8 @@ type SeriesKey = u128;
 pub struct Grouper {
     settings: GrouperSettings,
     suspects: BTreeMap<SeriesKey, Suspect>,
+    #[serde(default)]
+    aftermath: Aftermath,
     open: Vec<OpenIncident>,
     /// Incidents that were not opened because too many were open.
     suppressed: u64,
@@ -107,12 +127,38 @@ pub struct Grouper {
 }
 
 impl Suspect {
+    fn new(anomaly: &Anomaly) -> Self {
+        Self {
+            first_ms: anomaly.time_ms,
+            last_ms: i64::MIN,
+            service: anomaly.service.clone(),
+            metric: anomaly.metric.clone(),
+            severity: anomaly.severity,
+            anomalies: 0,
+            run: 0,
+            critical_run: 0,
+            lower: anomaly.lower,
+            upper: anomaly.upper,
+            interval_ms: 0,
+            is_member: false,
+            trace_ids: Vec::new(),
+        }
+    }
+
+    /// How long an incident waits for its next anomaly, which comes at its own pace.
+    fn wait_ms(&self) -> i64 {
+        (WAIT_INTERVALS * self.interval_ms as f64).min(WAIT_MS_MAX) as i64
+    }
+
     fn observe(&mut self, anomaly: &Anomaly) {
         let is_critical = anomaly.severity == Severity::Critical;
         self.anomalies += 1;
         self.severity = self.severity.max(anomaly.severity);
         // Two detectors on one point are one point.
         if anomaly.time_ms > self.last_ms {
+            if self.run > 0 {
+                self.interval_ms = anomaly.time_ms.saturating_sub(self.last_ms);
+            }
             self.run += 1;
             self.critical_run = if is_critical { self.critical_run + 1 } else { 0 };
         } else if is_critical && self.critical_run == 0 {
@@ -151,37 +197,42 @@ impl Grouper {
             self.suspects_refused += 1;
             return Vec::new();
         }
-        let suspect = self.suspects.entry(key).or_insert_with(|| Suspect {
-            first_ms: anomaly.time_ms,
-            last_ms: i64::MIN,
-            service: anomaly.service.clone(),
-            metric: anomaly.metric.clone(),
-            severity: anomaly.severity,
-            anomalies: 0,
-            run: 0,
-            critical_run: 0,
-            trace_ids: Vec::new(),
-        });
+        if self.aftermath.is_return(key, anomaly) {
+            self.suspects.remove(&key);
+            return Vec::new();
+        }
+        let suspect = self.suspects.entry(key).or_insert_with(|| Suspect::new(anomaly));
         suspect.observe(anomaly);
         let is_sustained = suspect.run >= self.settings.sustained_run;
-        let critical_run = suspect.critical_run;
         if let Some(at) = self.find(&anomaly.service, anomaly.time_ms, graph) {
             // A single point is chance: it neither prolongs an incident nor draws a service into it.
-            return if is_sustained { self.join(at, anomaly, graph) } else { Vec::new() };
+            return if is_sustained { self.join(at, key, anomaly, graph) } else { Vec::new() };
         }
+        let Some(suspect) = self.suspects.get_mut(&key) else { return Vec::new() };
+        if suspect.is_member {
+            // Its incident is over, which is not begun by the same points again.
+            *suspect = Suspect::new(anomaly);
+            suspect.observe(anomaly);
+        }
+        let critical_run = suspect.critical_run;
         let settings = &self.settings;
         let from_ms = anomaly.time_ms - settings.open_within_ms;
-        let near = |other: &Suspect| {
-            other.last_ms >= from_ms
-                && graph.distance(&other.service, &anomaly.service, settings.hops_max).is_some()
-        };
-        let sustained = |other: &&Suspect| near(other) && other.run >= settings.sustained_run;
+        let is_related =
+            |other: &Suspect| graph.distance(&other.service, &anomaly.service, settings.hops_max).is_some();
+        let near = |other: &Suspect| other.last_ms >= from_ms && !other.is_member && is_related(other);
+        let sustained = |other: &&Suspect| other.run >= settings.sustained_run && near(other);
         if self.suspects.values().filter(sustained).count() < 2 && critical_run < settings.critical_run {
             return Vec::new();
         }
-        let related: Vec<Suspect> = self.suspects.values().filter(|other| near(other)).cloned().collect();
-        self.suspects
-            .retain(|_, other| graph.distance(&other.service, &anomaly.service, settings.hops_max).is_none());
+        let mut related: Vec<Suspect> = Vec::new();
+        self.suspects.retain(|key, other| {
+            if near(other) {
+                self.aftermath.remember(*key, other);
+                related.push(other.clone());
+                other.is_member = true;
+            }
+            other.is_member || !is_related(other)
+        });
         self.open(&related, anomaly.time_ms, correlator)
     }
 
@@ -298,8 +349,9 @@ impl Grouper {
             }
             !is_over
         });
+        self.aftermath.advance(watermark_ms);
         let forget_ms = watermark_ms.saturating_sub(settings.gap_ms.max(settings.open_within_ms) * 3);
-        self.suspects.retain(|_, suspect| suspect.last_ms >= forget_ms);
+        self.suspects.retain(|_, suspect| suspect.last_ms.saturating_add(suspect.wait_ms()) >= forget_ms);
         versions
     }
 
@@ -335,7 +387,8 @@ impl Grouper {
             let knows = open.incident.services.iter().any(|known| known == service);
             let gap_ms =
                 if knows || open.by_hand { self.settings.gap_ms } else { self.settings.open_within_ms };
-            let is_near_in_time = time_ms - open.last_anomaly_ms <= gap_ms;
+            let is_waited_for = knows && time_ms <= open.wait_until_ms;
+            let is_near_in_time = time_ms - open.last_anomaly_ms <= gap_ms || is_waited_for;
             let hops = open.incident.services.iter();
             let hops = hops.filter_map(|other| graph.distance(other, service, self.settings.hops_max)).min();
             // An incident that was opened by hand takes the first anomaly whatever its service.
@@ -417,7 +470,7 @@ impl Grouper {
     }
 
     /// A new version only when the anomaly tells something new: another service or a higher severity.
-    fn join(&mut self, at: usize, anomaly: &Anomaly, graph: &ServiceGraph) -> Vec<Incident> {
+    fn join(&mut self, at: usize, key: SeriesKey, anomaly: &Anomaly, graph: &ServiceGraph) -> Vec<Incident> {
         let is_own = {
             let root = self.open[at].root.as_deref();
             let others = self.open.iter().filter_map(|other| other.root.as_deref());
@@ -428,6 +481,11 @@ impl Grouper {
         };
         let open = &mut self.open[at];
         open.last_anomaly_ms = open.last_anomaly_ms.max(anomaly.time_ms);
+        if let Some(suspect) = self.suspects.get_mut(&key) {
+            self.aftermath.remember(key, suspect);
+            suspect.is_member = true;
+            open.wait_until_ms = open.wait_until_ms.max(anomaly.time_ms.saturating_add(suspect.wait_ms()));
+        }
         if is_own {
             open.last_own_ms = open.last_own_ms.max(anomaly.time_ms);
         }
@@ -508,7 +566,12 @@ impl Grouper {
             };
             add(&mut members, &suspect.service, member);
         }
-        self.start(incident, trigger, now_ms, first.metric.clone(), members, correlator).into_iter().collect()
+        let version = self.start(incident, trigger, now_ms, first.metric.clone(), members, correlator);
+        if let Some(open) = self.open.last_mut().filter(|_| version.is_some()) {
+            let waits = suspects.iter().map(|suspect| suspect.last_ms.saturating_add(suspect.wait_ms()));
+            open.wait_until_ms = waits.max().unwrap_or(now_ms);
+        }
+        version.into_iter().collect()
     }
 
     fn start(
@@ -540,6 +603,7 @@ impl Grouper {
             ranked_ms: 0,
             late_ms: None,
             is_amended: false,
+            wait_until_ms: now_ms,
         };
         let roots = self.roots();
         rank(&mut open, now_ms, &roots, &self.settings, correlator);

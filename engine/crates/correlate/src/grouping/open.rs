@@ -22,6 +22,9 @@ pub(super) struct OpenIncident {
     pub incident: Incident,
     pub trigger: StoredTrigger,
     pub last_anomaly_ms: i64,
+    /// Its series are waited for until then, since they have points seldom.
+    #[serde(default)]
+    pub wait_until_ms: i64,
     /// Rankings done after the first one.
     pub ranked: usize,
     pub first_metric: String,
@@ -70,7 +73,8 @@ impl OpenIncident {
     /// When it is over if nothing more comes.
     pub fn resolve_ms(&self, settings: &GrouperSettings) -> i64 {
         let patience = if self.by_hand { BY_HAND_PATIENCE } else { 1 };
-        self.last_anomaly_ms.saturating_add(patience * settings.resolve_after_ms)
+        let quiet_ms = self.last_anomaly_ms.saturating_add(patience * settings.resolve_after_ms);
+        quiet_ms.max(self.wait_until_ms)
     }
 
     /// Whether causes are to be ranked again by now; that is noted as done.
@@ -176,6 +180,7 @@ impl OpenIncident {
             trigger: StoredTrigger { time_ms: first_ms - settings.guard_ms, errors: None },
             incident,
             last_anomaly_ms: last_ms,
+            wait_until_ms: self.wait_until_ms,
             ranked: 0,
             first_metric,
             by_hand: false,
@@ -204,6 +209,7 @@ impl OpenIncident {
         self.incident.severity = self.incident.severity.max(other.incident.severity);
         self.last_anomaly_ms = self.last_anomaly_ms.max(other.last_anomaly_ms);
         self.last_own_ms = self.last_own_ms.max(other.last_own_ms);
+        self.wait_until_ms = self.wait_until_ms.max(other.wait_until_ms);
         self.incident.title = title_of(&self.incident, &self.first_metric);
     }
 }

@@ -64,7 +64,7 @@ fn two_related_series_open_an_incident_that_is_ranked_again_and_resolves() {
     assert!(grouper.observe(&anomaly(1_040_000, "store", "cpu", Severity::Critical), &correlator).is_empty());
     assert!(grouper.observe(&anomaly(1_045_000, "disk", "io", Severity::Info), &correlator).is_empty());
     let joined = grouper.observe(&anomaly(1_050_000, "disk", "io", Severity::Info), &correlator);
-    assert_eq!((joined[0].version, joined[0].services.len(), joined[0].anomalies), (2, 3, 5));
+    assert_eq!((joined[0].version, joined[0].services.len(), joined[0].anomalies), (2, 3, 6));
 
     assert!(grouper.advance(1_059_999, &correlator).is_empty());
     assert_eq!(grouper.advance(1_060_000, &correlator)[0].version, 3);
@@ -335,4 +335,59 @@ fn correlator_with_a_change(service: &str) -> Correlator {
     let (service, kind, summary) = (service.to_owned(), "deploy".to_owned(), "v2".to_owned());
     correlator.observe_change(model::Change { service, kind, summary, time_ms: 990_000 });
     correlator
+}
+
+/// Anomalies of one series on `web`, a point each `step_ms`, of which the values of the detector are given: where it expects the
+/// series and what it is. Returns the incidents that opened.
+fn opened_by(step_ms: i64, points: &[(f64, f64)]) -> usize {
+    let correlator = correlator();
+    let mut grouper = Grouper::default();
+    let mut opened = BTreeSet::new();
+    let mut now_ms = 0;
+    for (i, &(expected, value)) in points.iter().enumerate() {
+        let time_ms = i as i64 * step_ms;
+        // As the stages do: event time first, in steps, then the point.
+        while now_ms < time_ms - 5_000 {
+            let versions = grouper.advance(now_ms, &correlator);
+            opened.extend(versions.into_iter().map(|incident| incident.incident));
+            now_ms += 10_000;
+        }
+        if (value - expected).abs() <= 1.0 {
+            grouper.normal(Labels::of("web", "latency").id());
+            continue;
+        }
+        let (lower, upper) = (expected - 1.0, expected + 1.0);
+        let critical = anomaly(time_ms, "web", "latency", Severity::Critical);
+        let anomaly = Anomaly { value, expected, lower, upper, ..critical };
+        opened.extend(grouper.observe(&anomaly, &correlator).into_iter().map(|incident| incident.incident));
+    }
+    opened.len()
+}
+
+#[test]
+fn what_lasts_is_one_incident_however_seldom_points_come() {
+    let lasting = [vec![(5.0, 5.0); 10], vec![(5.0, 50.0); 30], vec![(5.0, 5.0); 10]].concat();
+    // One lost point, or one normal one, ends nothing.
+    let mut broken = lasting.clone();
+    broken[25] = (5.0, 5.0);
+    for step_ms in [10_000, 60_000, 300_000, 900_000, 3_600_000] {
+        assert_eq!(opened_by(step_ms, &lasting), 1, "a point each {step_ms} ms");
+        assert_eq!(opened_by(step_ms, &broken), 1, "a point each {step_ms} ms");
+    }
+    // A day of nothing, and the same again is another.
+    let twice = [lasting.clone(), vec![(5.0, 5.0); 288], lasting].concat();
+    assert_eq!(opened_by(300_000, &twice), 2);
+}
+
+#[test]
+fn the_end_of_what_has_become_usual_is_no_incident() {
+    let usual = |level: f64, count: usize| vec![(level, level); count];
+    let shift = [usual(5.0, 10), vec![(5.0, 50.0); 10], usual(50.0, 130)].concat();
+    let (back, worse, lower) = (vec![(50.0, 5.5); 10], vec![(50.0, 90.0); 10], vec![(50.0, -20.0); 10]);
+    for (after, incidents) in [(&back, 1), (&worse, 2), (&lower, 2)] {
+        assert_eq!(opened_by(300_000, &[&shift[..], after].concat()), incidents);
+    }
+    // The same trouble again is one again, and so is what was usual long ago.
+    assert_eq!(opened_by(300_000, &[&shift[..], &back, &usual(5.0, 10), &[(5.0, 50.0); 10]].concat()), 2);
+    assert_eq!(opened_by(300_000, &[&shift[..], &usual(50.0, 3 * 288), &back].concat()), 2);
 }

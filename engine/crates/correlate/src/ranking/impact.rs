@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use model::Evidence;
 
 use super::structure::log_likelihood_ratio;
-use super::{Family, Finding, Findings, MetricRole, View, pair_means, role_of, spread, sum};
+use super::{Family, Finding, Findings, MetricRole, View, pair_means, spread, sum};
 use crate::symbols::Symbol;
 
 const BEFORE_MIN: usize = 3;
@@ -35,7 +35,7 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
     }
     let mut series: BTreeMap<(Symbol, u8), (u8, Symbol)> = BTreeMap::new();
     for &(service, metric) in view.store.series.keys() {
-        let role = match role_of(view.name(metric)) {
+        let role = match view.store.role_of(metric) {
             MetricRole::Latency => 0,
             MetricRole::Availability => 1,
             MetricRole::Requests => 2,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::Evidence;
 
 use super::counter::AsUsual;
-use super::{Finding, Findings, MetricRole, View, pair_means, quantile, readable, role_of, spread};
+use super::{Finding, Findings, MetricRole, View, pair_means, quantile, readable, spread};
 use crate::symbols::Symbol;
 
 const BEFORE_MIN: usize = 3;
@@ -72,7 +72,7 @@ pub(super) fn deviations(view: &View<'_>, wanted: impl Fn(MetricRole) -> bool) -
     // A metric's size among all services tells what is too small to matter.
     let mut largest: BTreeMap<Symbol, f64> = BTreeMap::new();
     for (&(service, metric), points) in &view.store.series {
-        let role = role_of(view.name(metric));
+        let role = view.store.role_of(metric);
         if !wanted(role) || !view.is_candidate(service) {
             continue;
         }
