@@ -98,7 +98,7 @@ impl Calibration {
             self.hour = hour;
         } else if hour > self.hour {
             let hours = hour.saturating_sub(self.hour).min(PAUSE_HOURS_MAX);
-            self.fade(hours);
+            self.scale((-(hours as f64) / HALF_LIFE_HOURS).exp2());
             self.hour += hours;
         }
         self.total += 1.0;
@@ -108,8 +108,8 @@ impl Calibration {
         }
     }
 
-    fn fade(&mut self, hours: i64) {
-        let kept = (-(hours as f64) / HALF_LIFE_HOURS).exp2();
+    /// Lets all that was seen so far count for such a share.
+    pub fn scale(&mut self, kept: f64) {
         self.below *= kept;
         self.bins.retain(|_, count| {
             *count *= kept;
@@ -129,6 +129,27 @@ impl Calibration {
         let beyond: f64 = self.bins.range(bin..).map(|(_, count)| count).sum();
         let counted = ((1.0 + beyond) / (1.0 + self.total)).min(1.0);
         if beyond >= TAIL_COUNTED { counted } else { counted.min(self.tail(surprise)) }
+    }
+
+    /// The median of what was counted and of `prior` more that were as surprising as `surprise`.
+    pub fn median_with(&self, prior: f64, surprise: f64) -> f64 {
+        let half = (self.total + prior) / 2.0;
+        let mut count = self.below;
+        let mut prior = Some(prior);
+        for (bin, here) in &self.bins {
+            let start = self.resolution.start_of(*bin);
+            if start > surprise {
+                count += prior.take().unwrap_or(0.0);
+                if count >= half {
+                    return surprise;
+                }
+            }
+            count += here;
+            if count >= half {
+                return start;
+            }
+        }
+        surprise
     }
 
     /// By the power law that the largest ones follow, 1 if there are too few.

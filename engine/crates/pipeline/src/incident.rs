@@ -23,7 +23,8 @@ const CORRELATOR: &str = "correlator";
 const GROUPER: &str = "grouper";
 const ALERTS: &str = "alerts";
 const FEEDBACK: &str = "feedback";
-const BUDGET: &str = "budget";
+/// The number grows with every change of what the state holds: an older one begins anew.
+const BUDGET: &str = "budget.2";
 
 /// What the engine has to say, in its order.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,19 +150,21 @@ impl IncidentStage {
         sections
     }
 
-    fn restore(&mut self, sections: &[StateSection]) -> Result<(), InvalidState> {
+    /// Takes up a state; a budget that cannot be read begins anew and is returned.
+    fn restore(&mut self, sections: &[StateSection]) -> Result<Option<InvalidState>, InvalidState> {
         self.correlator.restore(state::section(sections, CORRELATOR)?);
         let grouper = serde_json::from_slice(state::bytes_of(sections, GROUPER)?);
         self.grouper.restore(grouper.map_err(|error| InvalidState::new(GROUPER, error))?);
         // States of earlier versions have none.
         let has_feedback = sections.iter().any(|section| section.name == FEEDBACK);
         self.feedback = if has_feedback { state::section(sections, FEEDBACK)? } else { Feedback::default() };
-        // One that is new to the configuration begins anew.
-        if let (Some(budget), Ok(bytes)) = (&mut self.budget, state::bytes_of(sections, BUDGET)) {
-            budget.restore(bytes).map_err(|reason| InvalidState::new(BUDGET, reason))?;
-        }
+        // One that is new to the configuration begins anew, too.
+        let begun_anew = match (&mut self.budget, state::bytes_of(sections, BUDGET)) {
+            (Some(budget), Ok(bytes)) => budget.restore(bytes).err(),
+            _ => None,
+        };
         self.alerts = state::section(sections, ALERTS)?;
-        Ok(())
+        Ok(begun_anew.map(|reason| InvalidState::new(BUDGET, reason)))
     }
 }
 
@@ -334,8 +337,7 @@ impl PartitionTask for IncidentTask {
         (self.taken_ms, self.advanced_ms, self.arrivals, self.before_turn) = numbers;
         self.watermarks.restore(watermarks);
         self.waiting_bytes = self.waiting.values().map(Finding::size_bytes).sum();
-        self.stage.restore(sections)?;
-        Ok(Vec::new())
+        Ok(self.stage.restore(sections)?.into_iter().collect())
     }
 }
 
