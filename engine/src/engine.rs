@@ -327,6 +327,11 @@ impl Status for Running {
             "Minutes of series that were gone and not told of, since too many were",
             &|v| MetricValue::Gauge(v.silences_untold as f64),
         );
+        of_workers(
+            "foreshock_points_filled",
+            "Points in the place of missing ones, where analysis.on_missing says so",
+            &|v| MetricValue::Gauge(v.points_filled as f64),
+        );
         of_workers("foreshock_pages", "Incidents that paged, where alerts.budget is set", &|v| {
             MetricValue::Gauge(v.pages as f64)
         });

@@ -11,8 +11,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::coverage::Coverage;
 use crate::idle::{IdleStates, Part};
+use crate::missing::{FILL_BYTES, Fills};
 use crate::series_table::{Series, SeriesTable};
-use crate::settings::{AnalysisSettings, DetectorSettings, SeriesCalendar};
+use crate::settings::{AnalysisSettings, DetectorSettings, MissingPolicy, SeriesCalendar};
 use crate::silence::{PRESENCE_BYTES, Rule, Silences, Told};
 use crate::state::{self, InvalidState};
 
@@ -61,6 +62,7 @@ pub struct Detect {
     watches: Vec<Watch>,
     silences: Silences,
     coverage: Coverage,
+    fills: Fills,
     gathered: Vec<Gathered>,
     /// By slot: bytes that are set aside for the series.
     reserved: Vec<u32>,
@@ -97,6 +99,7 @@ impl Detect {
             watches,
             silences: Silences::new(rules),
             coverage: Coverage::default(),
+            fills: Fills::new(&settings.on_missing),
             gathered: Vec::new(),
             reserved: Vec::new(),
             reserved_bytes: 0,
@@ -121,11 +124,9 @@ impl Detect {
         }
         self.idle.begin_snapshot();
         self.idle_written = None;
-        vec![
-            StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) },
-            self.silences.state(),
-            self.coverage.state(),
-        ]
+        let series = StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) };
+        let always = [series, self.silences.state(), self.coverage.state()];
+        always.into_iter().chain(self.fills.state()).collect()
     }
 
     /// Writes on, the states of up to so many series of one detector, or of idle ones. Returns the other sections once all are complete.
@@ -163,11 +164,13 @@ impl Detect {
         self.idle.restore(sections)?;
         begun_anew.extend(self.silences.restore(sections).err());
         begun_anew.extend(self.coverage.restore(sections).err());
+        begun_anew.extend(self.fills.restore(sections).err());
         (self.reserved, self.reserved_bytes) = (Vec::new(), 0);
         for slot in 0..self.series.slots() {
             self.admit(slot);
         }
         self.silences.restored();
+        self.fills.restored();
         Ok(begun_anew)
     }
 
@@ -212,6 +215,21 @@ impl Detect {
         self.coverage.refuse(id, labels);
     }
 
+    /// Points that were filled in for missing ones.
+    pub fn filled(&self) -> u64 {
+        self.fills.filled()
+    }
+
+    /// Gathers points in the place of those that are missing at `watermark_ms`. To be called when nothing is gathered.
+    pub fn fill_missing(&mut self, watermark_ms: i64) {
+        let filled = self.fills.advance(watermark_ms).into_iter();
+        self.gathered.extend(filled.map(|filled| Gathered {
+            slot: filled.slot,
+            time_ms: filled.time_ms,
+            value: filled.value,
+        }));
+    }
+
     /// Tells which series are gone at the full minutes up to `watermark_ms`.
     pub fn tell_silences(&mut self, watermark_ms: i64, out: &mut Vec<Told>) {
         let series = &self.series;
@@ -245,6 +263,7 @@ impl Detect {
         if is_presence {
             self.silences.observe(slot, time_ms, before_ms);
         }
+        self.fills.observe(slot, time_ms, value);
         self.gathered.push(Gathered { slot, time_ms, value });
         self.gathered.len() >= GATHERED_MAX
     }
@@ -265,8 +284,10 @@ impl Detect {
                 bytes += watch.bank.state_bytes_max();
             }
         }
-        if self.silences.admit(slot, &series.labels) {
-            bytes += PRESENCE_BYTES;
+        match self.fills.admit(slot, &series.labels) {
+            MissingPolicy::Alert if self.silences.admit(slot, &series.labels) => bytes += PRESENCE_BYTES,
+            MissingPolicy::Hold | MissingPolicy::Zero => bytes += FILL_BYTES,
+            MissingPolicy::Alert | MissingPolicy::Skip => {}
         }
         if self.reserved.len() <= slot as usize {
             self.reserved.resize(slot as usize + 1, 0);
@@ -387,6 +408,7 @@ impl Detect {
         }
         self.silences.forget(slots);
         self.coverage.forget(slots);
+        self.fills.forget(slots);
         self.series.remove(slots);
     }
 

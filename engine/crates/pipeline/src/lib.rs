@@ -18,6 +18,7 @@ pub mod incident;
 pub mod ingest;
 pub mod keyed;
 pub mod log_templates;
+mod missing;
 pub mod routing;
 pub mod series;
 pub mod series_table;

@@ -143,6 +143,7 @@ impl SeriesStage {
             early_rows: self.steps.early() + self.calls.early(),
             silences_untold: self.detect.silences_untold(),
             coverage: self.detect.coverage_counts(),
+            points_filled: self.detect.filled(),
             ..TaskStatus::default()
         }
     }
@@ -264,6 +265,8 @@ impl SeriesStage {
         let mut closed = std::mem::take(&mut self.closed);
         self.steps.close(watermark_ms, &mut closed);
         self.judge(closed, out);
+        self.detect.fill_missing(watermark_ms);
+        self.flush(out);
         let mut told = Vec::new();
         self.detect.tell_silences(watermark_ms, &mut told);
         out.extend(told.into_iter().map(|told| match told {

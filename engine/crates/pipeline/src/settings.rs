@@ -29,6 +29,8 @@ pub struct AnalysisSettings {
     pub series_idle: Span,
     /// Keys (service, operation, edge, template) that are counted in a step at the most.
     pub step_keys_max: usize,
+    /// What a missing point of a series means; the first whose matchers hold counts, and `alert` without one.
+    pub on_missing: Vec<MissingRule>,
     /// Pages a week in place of thresholds. It stands beside how alerts are written.
     #[serde(skip)]
     pub budget: Option<BudgetSettings>,
@@ -48,6 +50,7 @@ impl Default for AnalysisSettings {
             series_disk_folder: None,
             series_idle: Span::from_ms(24 * 3_600_000),
             step_keys_max: 100_000,
+            on_missing: Vec::new(),
             budget: None,
             calendars: Vec::new(),
         }
@@ -83,8 +86,34 @@ impl AnalysisSettings {
         if self.step_keys_max == 0 {
             return Err("step_keys_max must be at least 1".to_owned());
         }
+        if self.on_missing.iter().rev().skip(1).any(|rule| rule.matchers.is_empty()) {
+            return Err("on_missing: what comes after a rule without match never counts".to_owned());
+        }
         Ok(())
     }
+}
+
+/// What a missing point of some series means.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissingRule {
+    /// All must hold.
+    #[serde(default, rename = "match")]
+    pub matchers: Vec<Matcher>,
+    pub policy: MissingPolicy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingPolicy {
+    /// The series may be gone, which a `series_gone` that watches it tells of.
+    Alert,
+    /// The value is what it was.
+    Hold,
+    /// The value is zero.
+    Zero,
+    /// Nothing.
+    Skip,
 }
 
 /// Days and holidays of some series.
@@ -197,6 +226,10 @@ mod tests {
         assert!(analysis(r#"{"step": "0s"}"#).unwrap().validate().unwrap_err().contains("step"));
         assert!(analysis(r#"{"step": "5m"}"#).unwrap().validate().unwrap_err().contains("at most 1m"));
         assert!(analysis(r#"{"series_max": 0}"#).unwrap().validate().unwrap_err().contains("series_max"));
+        let unreached = r#"{"on_missing": [{"policy": "hold"}, {"match": ["a=b"], "policy": "zero"}]}"#;
+        assert!(analysis(unreached).unwrap().validate().unwrap_err().contains("on_missing"));
+        let unknown = analysis(r#"{"on_missing": [{"policy": "nil"}]}"#).unwrap_err();
+        assert!(["alert", "hold", "zero", "skip"].iter().all(|policy| unknown.contains(policy)), "{unknown}");
         let folder = analysis(r#"{"series_disk_folder": "/nowhere/at/all"}"#).unwrap();
         assert!(folder.validate().unwrap_err().contains("/nowhere/at/all"));
         assert_eq!(AnalysisSettings::default().validate(), Ok(()));

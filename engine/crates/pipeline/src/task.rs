@@ -40,6 +40,8 @@ pub struct TaskStatus {
     pub silences_untold: u64,
     /// Series in each state of [`SeriesState::ALL`], by the last sweep of the coverage ledger.
     pub coverage: [u64; SeriesState::ALL.len()],
+    /// Points that were filled in for missing ones.
+    pub points_filled: u64,
     /// Incidents that paged, where there is a budget of pages.
     pub pages: u64,
     /// Incidents that ended without a page, since the budget did not allow it.

@@ -46,6 +46,7 @@ pub struct WorkerCounters {
     pub(crate) findings_before_turn: AtomicU64,
     pub(crate) silences_untold: AtomicU64,
     pub(crate) coverage: [AtomicU64; SeriesState::ALL.len()],
+    pub(crate) points_filled: AtomicU64,
     pub(crate) pages: AtomicU64,
     pub(crate) pages_withheld: AtomicU64,
 }
@@ -111,6 +112,8 @@ pub struct CounterValues {
     pub silences_untold: u64,
     /// Series in each state of [`SeriesState::ALL`].
     pub coverage: [u64; SeriesState::ALL.len()],
+    /// Points that were filled in for missing ones (`analysis.on_missing`).
+    pub points_filled: u64,
     pub pages: u64,
     pub pages_withheld: u64,
 }
@@ -155,6 +158,7 @@ impl WorkerCounters {
             findings_before_turn: self.findings_before_turn.load(Relaxed),
             silences_untold: self.silences_untold.load(Relaxed),
             coverage: std::array::from_fn(|state| self.coverage[state].load(Relaxed)),
+            points_filled: self.points_filled.load(Relaxed),
             pages: self.pages.load(Relaxed),
             pages_withheld: self.pages_withheld.load(Relaxed),
         }
@@ -184,6 +188,7 @@ impl WorkerCounters {
             for (sum, series) in sum.coverage.iter_mut().zip(task.coverage) {
                 *sum += series;
             }
+            sum.points_filled += task.points_filled;
             sum.pages += task.pages;
             sum.pages_withheld += task.pages_withheld;
         }
@@ -205,6 +210,7 @@ impl WorkerCounters {
         for (counter, series) in self.coverage.iter().zip(sum.coverage) {
             counter.store(series, Relaxed);
         }
+        self.points_filled.store(sum.points_filled, Relaxed);
         self.pages.store(sum.pages, Relaxed);
         self.pages_withheld.store(sum.pages_withheld, Relaxed);
     }
