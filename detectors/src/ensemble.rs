@@ -44,9 +44,9 @@ use serde::{Deserialize, Serialize};
 use crate::bounds::{STATE_MAX, VALUE_MAX, bounded, finite, is_size};
 use crate::calendar::LocalTime;
 use crate::deviation::validate_smallest;
-use crate::{Calendar, Detector, Direction, InvalidParameters, Point, Verdict};
+use crate::{Calendar, Detector, Direction, InvalidParameters, Point, Verdict, prefetch};
 pub use constants::Constants;
-use constants::Setting;
+use constants::{Pace, Setting};
 use level::Level;
 use novelty::Novelty;
 
@@ -83,10 +83,16 @@ fn weight(smallest: f64, known: u32) -> f64 {
 pub struct EnsembleState {
     /// The first points, until there are enough to begin with.
     first: Vec<(i64, f64)>,
-    /// 0 until then.
+    begun: Option<Box<Begun>>,
+}
+
+/// What is known of a series once it has begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Begun {
     interval_s: f64,
-    level: Level,
-    novelty: Novelty,
+    /// Follows from the interval, and is calculated with the first point that comes.
+    #[serde(skip)]
+    pace: Option<Pace>,
     /// Evidence that must be exceeded to count.
     hold: f64,
     /// Alerts, each counted half after a week.
@@ -94,6 +100,8 @@ pub struct EnsembleState {
     last_ms: i64,
     /// Whether a point of the block that is not complete has alerted.
     block_alerted: bool,
+    level: Level,
+    novelty: Novelty,
 }
 
 impl EnsembleState {
@@ -104,22 +112,43 @@ impl EnsembleState {
             return;
         }
         let first = std::mem::take(&mut self.first);
-        self.interval_s = interval_s(&first);
-        let setting = Setting::of(self.interval_s, constants);
+        let interval_s = interval_s(&first);
+        let pace = Pace::of(interval_s, constants);
+        let setting = Setting { pace: &pace, constants };
         let first: Vec<(LocalTime, f64)> =
             first.into_iter().map(|(time_ms, value)| (calendar.at(time_ms), value)).collect();
-        self.level = Level::of(&first, setting);
-        self.last_ms = time_ms;
+        let (level, mut novelty) = (Level::of(&first, setting), Novelty::default());
         for (at, value) in first {
-            self.novelty.observe(at, value, setting);
+            novelty.observe(at, value, setting);
         }
+        self.begun = Some(Box::new(Begun {
+            interval_s,
+            pace: Some(pace),
+            hold: 0.0,
+            alerts: 0.0,
+            last_ms: time_ms,
+            block_alerted: false,
+            level,
+            novelty,
+        }));
+    }
+}
+
+impl Begun {
+    fn is_sound(&self, constants: &Constants) -> bool {
+        (1e-3..=1e17).contains(&self.interval_s)
+            && self.level.is_sound()
+            && self.novelty.is_sound(constants)
+            && is_size(self.hold)
+            && is_size(self.alerts)
     }
 }
 
 #[cfg(test)]
 impl EnsembleState {
     fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(&self.first[..]) + self.level.heap_bytes() + self.novelty.heap_bytes()
+        let begun = self.begun.as_ref().map_or(0, |begun| size_of::<Begun>() + begun.novelty.heap_bytes());
+        size_of::<Self>() + size_of_val(&self.first[..]) + begun
     }
 }
 
@@ -144,41 +173,46 @@ impl Detector for Ensemble {
     fn state_bytes_max(&self) -> usize {
         // The first points are given up when there are enough of them, before there is a block.
         let first = self.constants.first_points.next_power_of_two() * size_of::<(i64, f64)>();
-        size_of::<EnsembleState>() + first.max(Novelty::heap_bytes_max(&self.constants))
+        let begun = size_of::<Begun>() + Novelty::heap_bytes_max(&self.constants);
+        size_of::<EnsembleState>() + first.max(begun)
     }
 
     fn is_sound(&self, state: &EnsembleState) -> bool {
-        let has_begun = state.interval_s != 0.0;
-        (!has_begun || (1e-3..=1e17).contains(&state.interval_s))
-            && state.first.len() < self.constants.first_points
+        state.first.len() < self.constants.first_points
             && state.first.iter().all(|(_, value)| value.abs() <= VALUE_MAX)
-            && state.level.is_sound(has_begun)
-            && state.novelty.is_sound(&self.constants)
-            && is_size(state.hold)
-            && is_size(state.alerts)
+            && state.begun.as_ref().is_none_or(|begun| begun.is_sound(&self.constants))
+    }
+
+    fn prefetch(&self, state: &EnsembleState, depth: usize) {
+        match (depth, &state.begun) {
+            (0, _) => prefetch::value(state),
+            (1, Some(begun)) => prefetch::value(&**begun),
+            (_, Some(begun)) => begun.novelty.prefetch(begun.pace.as_ref(), depth == 2),
+            (_, None) => {}
+        }
     }
 
     fn update(&self, state: &mut EnsembleState, point: Point) -> Option<Verdict> {
         let value = bounded(point.value);
-        if state.interval_s == 0.0 {
+        let Some(state) = &mut state.begun else {
             state.begin(point.time_ms, value, self);
             return None;
-        }
+        };
         // One time from far ahead must not make all that follow late, or what is held would not fade until then.
         if state.last_ms.saturating_sub(point.time_ms) > CLOCK_PUT_BACK_MS {
             state.last_ms = point.time_ms;
         }
         let elapsed_s = point.time_ms.saturating_sub(state.last_ms).max(0) as f64 / 1000.0;
         state.last_ms = state.last_ms.max(point.time_ms);
-        let setting = Setting::of(state.interval_s, &self.constants);
+        let pace = state.pace.get_or_insert_with(|| Pace::of(state.interval_s, &self.constants));
+        let setting = Setting { pace, constants: &self.constants };
         state.block_alerted &= !state.novelty.begins_block();
         let at = self.calendar.at(point.time_ms);
         let judgement = state.level.observe(at, value, setting);
         let novelty = state.novelty.observe(at, value, setting);
-        let faded = |half_life_s: f64| (-elapsed_s / half_life_s.max(setting.interval_s)).exp2();
-        state.hold *= faded(self.constants.hold_half_life_s);
+        state.hold *= setting.held(elapsed_s);
         if state.alerts > 0.0 {
-            state.alerts *= faded(WEEK_S);
+            state.alerts *= setting.alerts(elapsed_s);
         }
         let novelty = novelty / (1.0 + self.constants.novelty_per_alert * state.alerts);
         let counted = |evidence: f64| self.counted(evidence, value - judgement.expected, judgement.expected);
@@ -344,7 +378,8 @@ mod tests {
         };
         let found: Vec<i64> = (0..2000).filter(|i| is_alert(*i)).collect();
         assert!(found.contains(&1000) && found.contains(&1500), "{found:?}");
-        assert!(state.hold < 1.0 && state.alerts < 2.5, "{} {}", state.hold, state.alerts);
+        let Begun { hold, alerts, .. } = *state.begun.unwrap();
+        assert!(hold < 1.0 && alerts < 2.5, "{hold} {alerts}");
     }
 
     #[test]
@@ -356,7 +391,8 @@ mod tests {
                 let value = noise(i) + if i == 1000 { 40.0 } else { 0.0 };
                 detector.update(&mut state, Point { time_ms: i * STEP_MS - late_ms, value });
             }
-            (state.hold, state.last_ms)
+            let Begun { hold, last_ms, .. } = *state.begun.unwrap();
+            (hold, last_ms)
         };
         let (plain, late) = (held(false), held(true));
         assert!(plain.0 > 10.0 && (plain.0 / late.0 - 1.0).abs() < 0.02, "{plain:?} {late:?}");

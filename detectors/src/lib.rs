@@ -5,8 +5,6 @@
 //!
 //! No Arrow, no I/O, no clock: a verdict depends on the points of the series and their order only.
 
-#![forbid(unsafe_code)]
-
 mod bank;
 mod bounds;
 pub mod calendar;
@@ -16,6 +14,7 @@ pub mod ensemble;
 pub mod ewma;
 pub mod isolation_forest;
 pub mod level_shift;
+mod prefetch;
 pub mod registry;
 pub mod seasonal;
 pub mod series_gone;
@@ -81,6 +80,10 @@ pub trait Detector: Send + 'static {
 
     /// The most bytes that the state of a series takes in memory, room to grow included.
     fn state_bytes_max(&self) -> usize;
+
+    /// Asks for memory that [`update`](Self::update) will soon read: the state itself with `depth` 0, what lies behind one, two and
+    /// three pointers with 1 to 3. What is less deep was asked for some points before.
+    fn prefetch(&self, _state: &Self::State, _depth: usize) {}
 
     /// Judges a finite point, then learns from it. `None` while there is too little to judge by.
     fn update(&self, state: &mut Self::State, point: Point) -> Option<Verdict>;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::WEEK_S;
+use super::novelty::BLOCK_S;
 
 /// The numbers in the ensemble, the same for every series. They are no parameters: nothing in a configuration sets them.
 /// They can be set from Rust so that a bench can tell what each is worth, and what a choice made on other series would give.
@@ -105,19 +106,38 @@ impl Default for Constants {
     }
 }
 
-/// How dense the points of a series are, with the constants.
-#[derive(Clone, Copy)]
-pub(super) struct Setting<'a> {
+/// What the constants come to at the interval of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pace {
     pub interval_s: f64,
+    pub block_points: u32,
     /// What evidence is multiplied with: 1 for a point in five minutes, less for more.
     pub rate_weight: f64,
     /// The weight of a new value in what the series does all the time.
     pub habit_weight: f64,
+    pub novelty_habit_weight: f64,
+    /// What a point and a block leave of what is not learned.
+    pub level_unlearned: f64,
+    pub novelty_unlearned: f64,
+    /// What an interval leaves of what is held, and of alerts.
+    held: f64,
+    alerts: f64,
+}
+
+/// That with the constants.
+#[derive(Clone, Copy)]
+pub(super) struct Setting<'a> {
+    pub pace: &'a Pace,
     pub constants: &'a Constants,
 }
 
-impl<'a> Setting<'a> {
-    pub fn of(interval_s: f64, constants: &'a Constants) -> Self {
+/// What a time leaves of what counts half after another.
+fn faded(elapsed_s: f64, half_life_s: f64) -> f64 {
+    (-elapsed_s / half_life_s).exp2()
+}
+
+impl Pace {
+    pub fn of(interval_s: f64, constants: &Constants) -> Self {
         let intervals = interval_s / 300.0;
         let rate_weight = if constants.rate_exponent == 1.0 / 3.0 {
             intervals.cbrt()
@@ -125,7 +145,34 @@ impl<'a> Setting<'a> {
             intervals.powf(constants.rate_exponent)
         };
         let habit_points = constants.level_habit_half_life_points.max(WEEK_S / interval_s);
-        let habit_weight = 1.0 - (-1.0 / habit_points).exp2();
-        Self { interval_s, rate_weight, habit_weight, constants }
+        Self {
+            interval_s,
+            block_points: (BLOCK_S / interval_s).round().max(1.0) as u32,
+            rate_weight,
+            habit_weight: 1.0 - faded(1.0, habit_points),
+            novelty_habit_weight: 1.0 - faded(1.0, constants.novelty_habit_half_life_blocks),
+            level_unlearned: (-1.0 / constants.level_ramp_points).exp(),
+            novelty_unlearned: (-1.0 / constants.novelty_ramp_blocks).exp(),
+            held: faded(interval_s, constants.hold_half_life_s.max(interval_s)),
+            alerts: faded(interval_s, WEEK_S.max(interval_s)),
+        }
+    }
+}
+
+impl Setting<'_> {
+    /// What a time leaves of what is held. Almost always it is the interval, for which it is known.
+    pub fn held(self, elapsed_s: f64) -> f64 {
+        let interval_s = self.pace.interval_s;
+        if elapsed_s == interval_s {
+            self.pace.held
+        } else {
+            faded(elapsed_s, self.constants.hold_half_life_s.max(interval_s))
+        }
+    }
+
+    /// What it leaves of alerts.
+    pub fn alerts(self, elapsed_s: f64) -> f64 {
+        let interval_s = self.pace.interval_s;
+        if elapsed_s == interval_s { self.pace.alerts } else { faded(elapsed_s, WEEK_S.max(interval_s)) }
     }
 }

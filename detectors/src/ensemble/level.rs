@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::day::DayProfile;
+use super::day::{self, DayProfile};
 use super::reset::Reset;
 use super::residuals::{Residuals, SIGMA_PER_SCALE};
 use super::still::Still;
@@ -43,9 +43,10 @@ pub(super) struct Level {
     /// Falls from 1 to 0.
     unlearned: f64,
     /// Of the residuals. It only explains them away: as a forecast it would carry incidents into the days after.
-    day: DayProfile,
+    day: DayProfile<DAY_PARTS>,
     /// Mean size of what the day does not explain of the residuals.
-    day_spread: DayProfile,
+    #[serde(with = "day::written")]
+    day_spread: [f64; DAY_PARTS],
 }
 
 impl Level {
@@ -54,14 +55,7 @@ impl Level {
         let mean = median(first.iter().map(|(_, value)| *value));
         let scale = median(first.iter().map(|(_, value)| (value - mean).abs()));
         let limit = if scale > 0.0 { FIRST_CLIP_MEDIANS * scale } else { f64::INFINITY };
-        let mut level = Self {
-            mean,
-            last: mean,
-            unlearned: 1.0,
-            day: DayProfile::new(DAY_PARTS),
-            day_spread: DayProfile::new(DAY_PARTS),
-            ..Self::default()
-        };
+        let mut level = Self { mean, last: mean, unlearned: 1.0, ..Self::default() };
         for (at, value) in first {
             let residual = value - mean;
             level.residuals.learn(residual, limit, level.points, setting);
@@ -75,7 +69,7 @@ impl Level {
         level
     }
 
-    pub fn is_sound(&self, has_begun: bool) -> bool {
+    pub fn is_sound(&self) -> bool {
         self.mean.abs() <= STATE_MAX
             && self.last.abs() <= STATE_MAX
             && self.residuals.is_sound()
@@ -83,9 +77,8 @@ impl Level {
             && self.still.is_sound()
             && self.reset.is_sound()
             && (0.0..1.0).contains(&self.unlearned)
-            && [&self.day, &self.day_spread]
-                .into_iter()
-                .all(|day| day.is_sound(if has_begun { DAY_PARTS } else { 0 }))
+            && self.day.is_sound()
+            && self.day_spread.iter().all(|spread| spread.abs() <= STATE_MAX)
     }
 
     /// Judges a value, then learns from it.
@@ -118,7 +111,7 @@ impl Level {
         let (part, neighbour) = (self.day.part(at.local_ms), self.day.neighbour(at.local_ms));
         let is_known = |part: usize| self.day.visits(part) >= DAY_VISITS_MIN;
         let (usual, spread) =
-            if is_known(part) { (self.day.mean(part), self.day_spread.mean(part)) } else { (0.0, 0.0) };
+            if is_known(part) { (self.day.mean(part), self.day_spread[part]) } else { (0.0, 0.0) };
         // What comes every day does not come to the minute, and clocks change: the part of the day that is near explains too.
         let nearly = if is_known(neighbour) { self.day.mean(neighbour) } else { usual };
         let (mut usual_below, mut usual_above) = (usual.min(nearly), usual.max(nearly));
@@ -162,18 +155,13 @@ impl Level {
     fn learn_day(&mut self, part: usize, residual: f64, scale: f64, setting: Setting) {
         let limit = DAY_CLIP_SCALES * scale;
         let error = residual - self.day.mean(part);
-        self.day.learn(part, error.clamp(-limit, limit), setting.constants.level_day_weight);
+        let weight = self.day.learn(part, error.clamp(-limit, limit), setting.constants.level_day_weight);
         let size = error.abs().min(setting.constants.clip_scales * scale);
-        self.day_spread.learn(part, size - self.day_spread.mean(part), setting.constants.level_day_weight);
-    }
-
-    #[cfg(test)]
-    pub fn heap_bytes(&self) -> usize {
-        self.day.heap_bytes() + self.day_spread.heap_bytes()
+        self.day_spread[part] += weight * (size - self.day_spread[part]);
     }
 
     fn count(&mut self, setting: Setting) {
-        self.unlearned *= (-1.0 / setting.constants.level_ramp_points).exp();
+        self.unlearned *= setting.pace.level_unlearned;
         self.points = self.points.saturating_add(1);
     }
 }
@@ -197,14 +185,15 @@ fn bound(usual: f64, sigma: f64, alert: f64, setting: Setting) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Constants;
+    use super::super::{Constants, Pace};
     use super::*;
 
     #[test]
     fn what_comes_every_day_is_explained_half_an_hour_sooner_or_later_and_not_hours() {
         const DAY: i64 = 288;
         let constants = Constants::default();
-        let setting = Setting::of(300.0, &constants);
+        let pace = Pace::of(300.0, &constants);
+        let setting = Setting { pace: &pace, constants: &constants };
         // The most evidence in the last day, in which the job of two hours is late.
         let evidence = |late: i64| {
             let begins = |i: i64| 108 + if i >= 20 * DAY { late } else { 0 };

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::absence::Absence;
 use super::day::DayProfile;
 use super::places::Places;
-use super::{Constants, STATE_MAX, Setting, is_size, weight};
+use super::{Constants, Pace, STATE_MAX, Setting, is_size, weight};
 use crate::calendar::LocalTime;
+use crate::prefetch;
 
-const BLOCK_S: f64 = 300.0;
+/// The length of a block, about.
+pub(super) const BLOCK_S: f64 = 300.0;
 /// Resolution of places: steps in the range, at the most and at least half as many. A place may lie up to four ranges away.
 const STEPS: f64 = 8192.0;
 /// How often places that do not count any more are dropped.
@@ -37,18 +39,17 @@ impl Novelty {
     /// The most bytes that it takes besides its own.
     pub fn heap_bytes_max(constants: &Constants) -> usize {
         let first = constants.first_blocks.next_power_of_two() * size_of::<(i64, f64)>();
-        let places = [2 * VALUES, LINEAR_SHAPES, CURVED_SHAPES, SEASON_VALUES].map(Places::bytes_max);
-        let picture =
-            size_of::<Picture>() + places.iter().sum::<usize>() + DAY_PARTS * (size_of::<f64>() + 1);
-        first.max(picture)
+        let values = [VALUES, VALUES, SEASON_VALUES].map(Places::<1>::bytes_max);
+        let shapes = [LINEAR_SHAPES, CURVED_SHAPES].map(Places::<2>::bytes_max);
+        let places: usize = values.iter().chain(&shapes).sum();
+        first.max(size_of::<Picture>() + places)
     }
 
     /// Takes a value in; returns the evidence of the block that it ends, else 0. 1 alerts.
     pub fn observe(&mut self, at: LocalTime, value: f64, setting: Setting) -> f64 {
-        let block_points = (BLOCK_S / setting.interval_s).round().max(1.0);
         self.sum += value;
         self.points = self.points.saturating_add(1);
-        if f64::from(self.points) < block_points {
+        if self.points < setting.pace.block_points {
             return 0.0;
         }
         let block = self.sum / f64::from(self.points);
@@ -66,6 +67,16 @@ impl Novelty {
             self.picture = Some(Box::new(picture));
         }
         0.0
+    }
+
+    /// Asks for what the next value will look at: first the picture, then the places in it.
+    pub fn prefetch(&self, pace: Option<&Pace>, is_first: bool) {
+        let ends_block = pace.is_some_and(|pace| self.points + 1 >= pace.block_points);
+        match &self.picture {
+            Some(picture) if ends_block && is_first => prefetch::value(&**picture),
+            Some(picture) if ends_block => picture.prefetch(),
+            _ => {}
+        }
     }
 
     /// Whether the next value is the first of a block.
@@ -88,10 +99,7 @@ impl Novelty {
         let picture = self.picture.as_ref().map_or(0, |picture| {
             let channels = [&picture.linear, &picture.curved];
             let places = channels.map(|channel| channel.values.heap_bytes() + channel.shapes.heap_bytes());
-            size_of::<Picture>()
-                + places.iter().sum::<usize>()
-                + picture.seasonal.heap_bytes()
-                + picture.season.day.heap_bytes()
+            size_of::<Picture>() + places.iter().sum::<usize>() + picture.seasonal.heap_bytes()
         });
         first + picture
     }
@@ -108,7 +116,7 @@ struct Picture {
     linear: Channel,
     curved: Channel,
     season: Season,
-    seasonal: Places,
+    seasonal: Places<1>,
     /// Mean distance from what was known.
     distance: f64,
     /// Falls from 1 to 0.
@@ -124,10 +132,17 @@ impl Picture {
             offset,
             bend: setting.constants.bend * blocks().map(|block| block - offset).sum::<f64>()
                 / first.len() as f64,
-            season: Season { day: DayProfile::new(DAY_PARTS), ..Season::default() },
             unlearned: 1.0,
             ..Self::default()
         }
+    }
+
+    fn prefetch(&self) {
+        for Channel { values, shapes, .. } in [&self.linear, &self.curved] {
+            values.prefetch();
+            shapes.prefetch();
+        }
+        self.seasonal.prefetch();
     }
 
     fn observe(&mut self, at: LocalTime, block: f64, setting: Setting) -> f64 {
@@ -147,15 +162,14 @@ impl Picture {
             + self.curved.distance(curved, self.blocks, CURVED_SHAPES, setting);
         if let Some(rest) = rest {
             let scale = self.linear.scale();
-            let far = scale.distance(&mut self.seasonal, [rest, 0.0], self.blocks, SEASON_VALUES, setting);
+            let far = scale.distance(&mut self.seasonal, [rest], self.blocks, SEASON_VALUES, setting);
             distance += if is_seasonal { setting.constants.season_factor * far } else { 0.0 };
         }
         let evidence = distance / (1.0 + setting.constants.novelty_habituation * self.distance)
             * (1.0 - self.unlearned)
-            * setting.rate_weight.min(1.0);
-        let decay = 1.0 - (-1.0 / setting.constants.novelty_habit_half_life_blocks).exp2();
-        self.distance += weight(decay, self.blocks) * (distance - self.distance);
-        self.unlearned *= (-1.0 / setting.constants.novelty_ramp_blocks).exp();
+            * setting.pace.rate_weight.min(1.0);
+        self.distance += weight(setting.pace.novelty_habit_weight, self.blocks) * (distance - self.distance);
+        self.unlearned *= setting.pace.novelty_unlearned;
         self.blocks = self.blocks.saturating_add(1);
         if self.blocks.is_multiple_of(FORGET_BLOCKS) {
             self.linear.forget(self.blocks);
@@ -186,8 +200,8 @@ struct Channel {
     high: f64,
     /// Places are kept in steps of this length, [`STEPS`] of which are the range at the most. 0 while all values are alike.
     step: f64,
-    values: Places,
-    shapes: Places,
+    values: Places<1>,
+    shapes: Places<2>,
 }
 
 impl Channel {
@@ -225,7 +239,7 @@ impl Channel {
     fn distance(&mut self, value: f64, now: u32, shapes_max: usize, setting: Setting) -> f64 {
         let scale = self.scale();
         let shape = [self.mean, setting.constants.deviation_factor * self.deviation];
-        scale.distance(&mut self.values, [value, 0.0], now, VALUES, setting)
+        scale.distance(&mut self.values, [value], now, VALUES, setting)
             + scale.distance(&mut self.shapes, shape, now, shapes_max, setting)
     }
 
@@ -256,7 +270,14 @@ struct Scale {
 
 impl Scale {
     /// How far a place lies from those that were visited, in ranges; 0 while all values are alike.
-    fn distance(self, places: &mut Places, at: [f64; 2], now: u32, capacity: usize, setting: Setting) -> f64 {
+    fn distance<const AXES: usize>(
+        self,
+        places: &mut Places<AXES>,
+        at: [f64; AXES],
+        now: u32,
+        capacity: usize,
+        setting: Setting,
+    ) -> f64 {
         if self.step == 0.0 {
             return 0.0;
         }
@@ -273,7 +294,7 @@ impl Scale {
 /// What the time of day says of the values, and whether it says anything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Season {
-    day: DayProfile,
+    day: DayProfile<DAY_PARTS>,
     level: f64,
     /// Mean deviations from the level and from the time of day.
     around_level: f64,
@@ -313,7 +334,7 @@ impl Season {
     }
 
     fn is_sound(&self) -> bool {
-        self.day.is_sound(DAY_PARTS)
+        self.day.is_sound()
             && self.level.abs() <= STATE_MAX
             && is_size(self.around_level)
             && is_size(self.around_day)

@@ -1,17 +1,26 @@
 //! The places that a series has visited.
 
-use serde::{Deserialize, Serialize};
+use crate::prefetch;
 
 /// A place is forgotten when it was not visited for this many blocks.
 const LIFE_BLOCKS: u16 = 4000;
-/// How many are gained at a time: a series that visits few takes little memory.
+/// Groups that are asked for ahead: what is visited often is among the first, and the others follow one another in memory.
+const GROUPS_AHEAD: usize = 2;
+/// Places of a group; so many are gained at a time, and a series that visits few takes little memory.
 const GROWTH: usize = 16;
 
 /// In steps, and the block of the last visit, counted modulo 2^16.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Place {
-    at: [i16; 2],
+struct Place<const AXES: usize> {
+    at: [i16; AXES],
     visited: u16,
+}
+
+/// Some places side by side, so that one is looked for among all of them at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Group<const AXES: usize> {
+    at: [[i16; GROWTH]; AXES],
+    visited: [u16; GROWTH],
 }
 
 /// Places as bytes, of fixed length: there are hundreds a series, and reading waits for a snapshot of all series.
@@ -19,137 +28,285 @@ mod written {
     use std::fmt;
 
     use serde::de::{Error, Visitor};
-    use serde::{Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Place;
+    use super::{Place, Places};
 
-    const BYTES: usize = 6;
     /// More are written from the heap.
-    const STACK: usize = 384;
+    const STACK: usize = 2048;
 
-    impl Place {
-        fn to_bytes(self) -> [u8; BYTES] {
-            let ([a, b], [c, d]) = (self.at[0].to_le_bytes(), self.at[1].to_le_bytes());
-            let [e, f] = self.visited.to_le_bytes();
-            [a, b, c, d, e, f]
+    impl<const AXES: usize> Place<AXES> {
+        /// Two for each coordinate, and two for the block.
+        const BYTES: usize = 2 * AXES + 2;
+
+        fn write(self, bytes: &mut [u8]) {
+            let (places, visited) = bytes.split_at_mut(2 * AXES);
+            for (bytes, coordinate) in places.as_chunks_mut().0.iter_mut().zip(self.at) {
+                *bytes = coordinate.to_le_bytes();
+            }
+            visited.copy_from_slice(&self.visited.to_le_bytes());
         }
 
-        fn from_bytes([a, b, c, d, e, f]: [u8; BYTES]) -> Self {
-            let at = [i16::from_le_bytes([a, b]), i16::from_le_bytes([c, d])];
-            Self { at, visited: u16::from_le_bytes([e, f]) }
+        fn read(bytes: &[u8]) -> Self {
+            let (numbers, _) = bytes.as_chunks();
+            Self {
+                at: std::array::from_fn(|axis| i16::from_le_bytes(numbers[axis])),
+                visited: u16::from_le_bytes(numbers[AXES]),
+            }
         }
     }
 
-    pub fn serialize<S: Serializer>(places: &[Place], serializer: S) -> Result<S::Ok, S::Error> {
-        if places.len() > STACK {
-            let bytes: Vec<u8> = places.iter().flat_map(|place| place.to_bytes()).collect();
-            return serializer.serialize_bytes(&bytes);
+    impl<const AXES: usize> Serialize for Places<AXES> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let size = self.len() * Place::<AXES>::BYTES;
+            let (mut stack, mut heap) = ([0; STACK], Vec::new());
+            let bytes = stack.get_mut(..size).unwrap_or_else(|| {
+                heap.resize(size, 0);
+                &mut heap
+            });
+            for (bytes, place) in bytes.chunks_exact_mut(Place::<AXES>::BYTES).zip(self.iter()) {
+                place.write(bytes);
+            }
+            serializer.serialize_bytes(bytes)
         }
-        let mut bytes = [[0; BYTES]; STACK];
-        for (bytes, place) in bytes.iter_mut().zip(places) {
-            *bytes = place.to_bytes();
-        }
-        serializer.serialize_bytes(bytes[..places.len()].as_flattened())
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Place>, D::Error> {
-        deserializer.deserialize_bytes(Places)
+    impl<'de, const AXES: usize> Deserialize<'de> for Places<AXES> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_bytes(WholePlaces)
+        }
     }
 
-    struct Places;
+    struct WholePlaces<const AXES: usize>;
 
-    impl Visitor<'_> for Places {
-        type Value = Vec<Place>;
+    impl<const AXES: usize> Visitor<'_> for WholePlaces<AXES> {
+        type Value = Places<AXES>;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str("whole places")
         }
 
-        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<Place>, E> {
-            match bytes.as_chunks() {
-                (places, []) => Ok(places.iter().copied().map(Place::from_bytes).collect()),
-                _ => Err(E::invalid_length(bytes.len(), &self)),
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Places<AXES>, E> {
+            let places = bytes.chunks_exact(Place::<AXES>::BYTES);
+            if !places.remainder().is_empty() {
+                return Err(E::invalid_length(bytes.len(), &self));
             }
+            Ok(places.map(Place::read).collect())
         }
     }
 }
 
-impl Place {
-    fn age(&self, now: u32) -> u16 {
-        (now as u16).wrapping_sub(self.visited)
-    }
-
-    /// Along the axis on which they are farther apart.
-    fn distance(&self, at: [i16; 2]) -> u16 {
-        self.at[0].abs_diff(at[0]).max(self.at[1].abs_diff(at[1]))
+impl<const AXES: usize> Place<AXES> {
+    fn is_live(&self, now: u32) -> bool {
+        (now as u16).wrapping_sub(self.visited) <= LIFE_BLOCKS
     }
 }
 
-/// Places in one or two dimensions, each with everything around it up to a radius. They stand where they were found and not
+impl<const AXES: usize> Group<AXES> {
+    const EMPTY: Self = Self { at: [[0; GROWTH]; AXES], visited: [0; GROWTH] };
+
+    fn get(&self, i: usize) -> Place<AXES> {
+        Place { at: self.at.map(|coordinates| coordinates[i]), visited: self.visited[i] }
+    }
+
+    fn set(&mut self, i: usize, place: Place<AXES>) {
+        for (coordinates, coordinate) in self.at.iter_mut().zip(place.at) {
+            coordinates[i] = coordinate;
+        }
+        self.visited[i] = place.visited;
+    }
+
+    /// Along the axis on which they are farthest apart. Each operation is one that vectors of 16 bits have everywhere.
+    fn distance(&self, i: usize, at: [i16; AXES]) -> u16 {
+        let axes = self.at.iter().zip(at);
+        axes.fold(0, |farthest, (coordinates, coordinate)| {
+            let (low, high) = (coordinates[i].min(coordinate), coordinates[i].max(coordinate));
+            larger(farthest, high.wrapping_sub(low) as u16)
+        })
+    }
+
+    /// A bit for each place that is live and within reach. What lies behind the last place is looked at, too.
+    fn found(&self, at: [i16; AXES], reach: u16, now: u16) -> u16 {
+        let mut found = 0;
+        for i in 0..GROWTH {
+            let age = now.wrapping_sub(self.visited[i]);
+            let misses = self.distance(i, at).saturating_sub(reach) | age.saturating_sub(LIFE_BLOCKS);
+            found |= if misses == 0 { 1 << i } else { 0 };
+        }
+        found
+    }
+}
+
+/// What is to be known of all places when none is near.
+struct Survey {
+    /// The distance of the nearest live one.
+    nearest: [u16; GROWTH],
+    /// The smallest and the largest age.
+    youngest: [u16; GROWTH],
+    oldest: [u16; GROWTH],
+}
+
+impl Survey {
+    /// Looks at the first `count` places of a group, or at all if it is more than that.
+    fn add<const AXES: usize>(&mut self, group: &Group<AXES>, count: usize, at: [i16; AXES], now: u16) {
+        for i in 0..GROWTH {
+            let none = if i < count { 0 } else { u16::MAX };
+            let age = now.wrapping_sub(group.visited[i]);
+            let dead = if age.saturating_sub(LIFE_BLOCKS) == 0 { 0 } else { u16::MAX };
+            self.nearest[i] = smaller(self.nearest[i], group.distance(i, at) | none | dead);
+            self.youngest[i] = smaller(self.youngest[i], age | none);
+            self.oldest[i] = larger(self.oldest[i], age & !none);
+        }
+    }
+}
+
+/// As `max` and `min`, in a form that all vectors have.
+fn larger(a: u16, b: u16) -> u16 {
+    a.saturating_sub(b).wrapping_add(b)
+}
+
+fn smaller(a: u16, b: u16) -> u16 {
+    a.wrapping_sub(a.saturating_sub(b))
+}
+
+/// Places on a line or a plane, each with everything around it up to a radius. They stand where they were found and not
 /// on a grid, whose origin and unit would decide what is new. Where there is no room for another the oldest goes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Places {
-    #[serde(with = "written")]
-    known: Vec<Place>,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Places<const AXES: usize> {
+    /// The last one may have room.
+    groups: Vec<Group<AXES>>,
+    len: u32,
 }
 
-impl Places {
+impl<const AXES: usize> FromIterator<Place<AXES>> for Places<AXES> {
+    fn from_iter<I: IntoIterator<Item = Place<AXES>>>(places: I) -> Self {
+        let mut all = Self::default();
+        places.into_iter().for_each(|place| all.push(place));
+        all
+    }
+}
+
+impl<const AXES: usize> Places<AXES> {
     /// The most bytes that so many places take, room to grow included.
     pub fn bytes_max(capacity: usize) -> usize {
-        capacity.next_multiple_of(GROWTH) * size_of::<Place>()
+        capacity.div_ceil(GROWTH) * size_of::<Group<AXES>>()
+    }
+
+    /// Asks for what the next visit will look at first.
+    pub fn prefetch(&self) {
+        if let Some(groups) = self.groups.first_chunk::<GROUPS_AHEAD>() {
+            prefetch::value(groups);
+        } else if let Some(group) = self.groups.first() {
+            prefetch::value(group);
+        }
     }
 
     /// Visits a place, in steps; returns how far it lies outside of the nearest known one, 0 if it is the first.
-    pub fn visit(&mut self, at: [f64; 2], radius: f64, now: u32, capacity: usize) -> f64 {
+    pub fn visit(&mut self, at: [f64; AXES], radius: f64, now: u32, capacity: usize) -> f64 {
         // Saturates at the ends of the type, four ranges away.
-        let at = at.map(|coordinate| coordinate.round() as i16);
+        let at = at.map(rounded);
         // Almost always the place is known; the loop that finds it does nothing else.
-        let reach = radius as u16;
-        let is_live = |place: &Place| place.age(now) <= LIFE_BLOCKS;
-        if let Some(i) = self.known.iter().position(|place| place.distance(at) <= reach && is_live(place)) {
-            self.known[i].visited = now as u16;
+        if let Some(i) = self.find(at, radius as u16, now) {
+            let place = Place { visited: now as u16, ..self.get(i) };
             // What is visited often comes to the front, where it is found soon.
-            self.known.swap(i, i / 2);
+            self.set(i, self.get(i / 2));
+            self.set(i / 2, place);
             return 0.0;
         }
-        let live = self.known.iter().filter(|place| is_live(place));
-        let nearest = live.map(|place| place.distance(at)).min();
-        let oldest = (0..self.known.len()).rev().max_by_key(|i| self.known[*i].age(now));
+        let (nearest, oldest) = self.survey(at, now as u16);
         let place = Place { at, visited: now as u16 };
         match oldest {
-            Some(i) if self.known.len() >= capacity || !is_live(&self.known[i]) => self.known[i] = place,
+            Some(i) if self.len() >= capacity || !self.get(i).is_live(now) => self.set(i, place),
             _ => self.push(place),
         }
         nearest.map_or(0.0, |nearest| f64::from(nearest) - radius)
     }
 
-    fn push(&mut self, place: Place) {
-        if self.known.len() == self.known.capacity() {
-            self.known.reserve_exact(GROWTH);
+    /// The first that is live and within reach.
+    fn find(&self, at: [i16; AXES], reach: u16, now: u32) -> Option<usize> {
+        for (number, group) in self.groups.iter().enumerate() {
+            let found = group.found(at, reach, now as u16);
+            if found != 0 {
+                // Behind the last one, what is found is none.
+                let i = number * GROWTH + found.trailing_zeros() as usize;
+                return Some(i).filter(|i| *i < self.len());
+            }
         }
-        self.known.push(place);
+        None
+    }
+
+    /// How far the nearest live one is, and the first of the oldest.
+    fn survey(&self, at: [i16; AXES], now: u16) -> (Option<u16>, Option<usize>) {
+        let (most, none) = ([u16::MAX; GROWTH], [0; GROWTH]);
+        let mut survey = Survey { nearest: most, youngest: most, oldest: none };
+        for (number, group) in self.groups.iter().enumerate() {
+            survey.add(group, self.len() - number * GROWTH, at, now);
+        }
+        let least = |all: [u16; GROWTH]| all.into_iter().fold(u16::MAX, u16::min);
+        let nearest = (least(survey.youngest) <= LIFE_BLOCKS).then(|| least(survey.nearest));
+        let visited = now.wrapping_sub(survey.oldest.into_iter().fold(0, u16::max));
+        let oldest = self.groups.iter().enumerate().find_map(|(number, group)| {
+            let i = group.visited.iter().position(|other| *other == visited)?;
+            Some(number * GROWTH + i)
+        });
+        (nearest, oldest)
+    }
+
+    fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Place<AXES>> {
+        (0..self.len()).map(|i| self.get(i))
+    }
+
+    fn get(&self, i: usize) -> Place<AXES> {
+        self.groups[i / GROWTH].get(i % GROWTH)
+    }
+
+    fn set(&mut self, i: usize, place: Place<AXES>) {
+        self.groups[i / GROWTH].set(i % GROWTH, place);
+    }
+
+    fn push(&mut self, place: Place<AXES>) {
+        let i = self.len();
+        if i == self.groups.len() * GROWTH {
+            self.groups.reserve_exact(1);
+            self.groups.push(Group::EMPTY);
+        }
+        self.set(i, place);
+        self.len += 1;
     }
 
     /// Makes steps twice as long.
     pub fn double_steps(&mut self) {
-        for place in &mut self.known {
-            place.at = place.at.map(|coordinate| coordinate >> 1);
+        for group in &mut self.groups {
+            group.at = group.at.map(|coordinates| coordinates.map(|coordinate| coordinate >> 1));
         }
     }
 
     /// Drops what does not count any more. To be called before the count of blocks comes round.
     pub fn forget(&mut self, now: u32) {
-        self.known.retain(|place| place.age(now) <= LIFE_BLOCKS);
+        if self.iter().any(|place| !place.is_live(now)) {
+            *self = self.iter().filter(|place| place.is_live(now)).collect();
+        }
     }
 
     pub fn is_sound(&self, capacity: usize) -> bool {
-        self.known.len() <= capacity
+        self.len() <= capacity
     }
 
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {
-        self.known.capacity() * size_of::<Place>()
+        self.groups.capacity() * size_of::<Group<AXES>>()
     }
+}
+
+/// To the nearest, as `round` does it, which costs a call where there is no instruction for it.
+fn rounded(coordinate: f64) -> i16 {
+    // The largest number below a half: what lies just below a half must not come to 1.
+    const HALF: f64 = 0.5_f64.next_down();
+    (coordinate + HALF.copysign(coordinate)) as i16
 }
 
 #[cfg(test)]
@@ -172,14 +329,55 @@ mod tests {
     }
 
     #[test]
+    fn places_are_whole_numbers_of_steps() {
+        for coordinate in [0.0, 0.49999999999999994, 0.5, 1.5, 2.5, 7.3, 32766.5, 32767.5, 4e9, f64::MAX] {
+            for coordinate in [coordinate, -coordinate] {
+                assert_eq!(rounded(coordinate), coordinate.round() as i16, "{coordinate}");
+            }
+        }
+    }
+
+    #[test]
     fn the_oldest_goes_when_there_are_too_many() {
         let mut places = Places::default();
         for (now, x) in [0.0, 100.0, 200.0, 0.0, 300.0].into_iter().enumerate() {
             places.visit([x, 0.0], 10.0, now as u32, 3);
         }
-        assert_eq!(places.known.len(), 3);
+        assert_eq!(places.len(), 3);
         assert_eq!(places.visit([0.0, 0.0], 10.0, 5, 3), 0.0, "it was visited again");
         assert_eq!(places.visit([100.0, 0.0], 10.0, 6, 3), 90.0, "the oldest");
+    }
+
+    #[test]
+    fn groups_are_looked_at_as_places_would_be_one_after_the_other() {
+        let (mut places, mut plain, capacity, reach) = (Places::default(), Vec::<Place<2>>::new(), 40, 9);
+        let apart = |place: &Place<2>, at: [i16; 2]| {
+            place.at.iter().zip(at).map(|(a, b)| a.abs_diff(b)).max().unwrap_or_default()
+        };
+        for now in 0..30_000_u32 {
+            let mixed = now.wrapping_mul(2_654_435_761);
+            // Rests for so long that all is forgotten, and wanders farther with time.
+            let (now, wide) = (now + now / 9_000 * 5_000, 20 + now / 10 % 400);
+            let at = [mixed >> 8, mixed >> 16].map(|bits| (bits % wide) as i16 - 50);
+            let live = |place: &Place<2>| place.is_live(now);
+            let found = plain.iter().position(|place| live(place) && apart(place, at) <= reach);
+            let expected = if let Some(i) = found {
+                plain[i].visited = now as u16;
+                plain.swap(i, i / 2);
+                0.0
+            } else {
+                let nearest = plain.iter().filter(|place| live(place)).map(|place| apart(place, at)).min();
+                let age = |i: &usize| (now as u16).wrapping_sub(plain[*i].visited);
+                let place = Place { at, visited: now as u16 };
+                match (0..plain.len()).rev().max_by_key(age) {
+                    Some(i) if plain.len() >= capacity || !live(&plain[i]) => plain[i] = place,
+                    _ => plain.push(place),
+                }
+                nearest.map_or(0.0, |nearest| f64::from(nearest - reach))
+            };
+            assert_eq!(places.visit(at.map(f64::from), f64::from(reach), now, capacity), expected, "{now}");
+            assert!(places.iter().eq(plain.iter().copied()), "{now}");
+        }
     }
 
     #[test]

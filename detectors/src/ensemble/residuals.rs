@@ -70,8 +70,8 @@ impl Residuals {
         let learned = 1.0 - unlearned;
         // The mean excess is what the series does all the time.
         let alert = |excess: f64| {
-            constants.alert_sigmas * (1.0 + constants.level_habituation / setting.rate_weight * excess)
-                / setting.rate_weight
+            constants.alert_sigmas * (1.0 + constants.level_habituation / setting.pace.rate_weight * excess)
+                / setting.pace.rate_weight
         };
         let provisional = alert(unlearned * constants.usual_excess + learned * self.excess);
         (alert(self.excess) / learned, provisional)
@@ -87,7 +87,7 @@ impl Residuals {
     }
 
     pub fn learn_excess(&mut self, excess: f64, points: u32, setting: Setting) {
-        self.excess += weight(setting.habit_weight, points) * (excess - self.excess);
+        self.excess += weight(setting.pace.habit_weight, points) * (excess - self.excess);
     }
 
     pub fn is_sound(&self) -> bool {

@@ -51,7 +51,7 @@ impl Still {
         let is_odd = share <= SHARE_MAX
             && run * -share.ln() >= RARITY_MIN
             && run >= LONGER * (self.longest + 1.0)
-            && run * setting.interval_s >= DURATION_S_MIN;
+            && run * setting.pace.interval_s >= DURATION_S_MIN;
         if self.is_told || !is_odd {
             return 0.0;
         }
@@ -68,13 +68,14 @@ impl Still {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Constants;
+    use super::super::{Constants, Pace};
     use super::*;
 
     #[test]
     fn a_run_is_evidence_once() {
         let constants = Constants::default();
-        let setting = Setting::of(300.0, &constants);
+        let pace = Pace::of(300.0, &constants);
+        let setting = Setting { pace: &pace, constants: &constants };
         let mut told = 0;
         for lead in 100..3000_u32 {
             let mut still = Still::default();

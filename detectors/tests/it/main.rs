@@ -125,18 +125,18 @@ fn a_forgotten_slot_starts_anew() {
 #[test]
 fn other_snapshots_are_refused() {
     for spec in DETECTORS {
-        for bytes in [&b""[..], b"\x05", b"\x05nonsense", b"\x05\xff\xff\xff\xff\x0f"] {
+        for bytes in [&b""[..], b"\x06", b"\x06nonsense", b"\x06\xff\xff\xff\xff\x0f"] {
             assert!(bank(spec).restore(bytes).is_err(), "{}", spec.name);
         }
         // Of another version nothing is read, even if its content could be.
         let mut known = bank(spec);
         observe(&mut *known, &points(noisy(300)));
-        for version in [1, 2, 3, 4, 6] {
+        for version in [1, 2, 3, 4, 5, 7] {
             let mut bytes = known.snapshot();
             bytes[0] = version;
             let mut fresh = bank(spec);
             let error = fresh.restore(&bytes).unwrap_err().to_string();
-            assert_eq!(error, format!("the snapshot has version {version}, this build reads version 5"));
+            assert_eq!(error, format!("the snapshot has version {version}, this build reads version 6"));
             assert!(fresh.snapshot() == bank(spec).snapshot(), "{}: it is unchanged", spec.name);
         }
         for other in DETECTORS {
