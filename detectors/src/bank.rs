@@ -35,16 +35,19 @@ impl<D: Detector> DetectorBank for Bank<D> {
         if count > states.len() {
             states.resize_with(count, D::State::default);
         }
-        let observe = |(i, point): (usize, &Point)| {
+        if let Some(slices) = slices {
+            slots.iter().for_each(|Slot(slot)| slices.keep(states, *slot as usize));
+        }
+        let observe = |(i, (Slot(slot), point)): (usize, (&Slot, &Point))| {
             for (depth, ahead) in POINTS_AHEAD.into_iter().enumerate() {
                 if let Some(state) = slots.get(i + ahead).and_then(|slot| states.get(slot.0 as usize)) {
                     detector.prefetch(state, depth);
                 }
             }
-            let state = state_of(states, slices, slots[i]);
+            let state = &mut states[*slot as usize];
             if point.value.is_finite() { detector.update(state, *point) } else { None }
         };
-        verdicts.extend(points.iter().enumerate().map(observe));
+        verdicts.extend(slots.iter().zip(points).enumerate().map(observe));
     }
 
     fn judge(&self, Slot(slot): Slot, point: Point) -> Option<Verdict> {

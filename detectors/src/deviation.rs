@@ -35,6 +35,11 @@ pub(crate) fn validate_smallest(min_abs_dev: f64, min_rel_dev: f64) -> Result<()
     InvalidParameters::unless(size(min_rel_dev), "min_rel_dev must be 0 or more")
 }
 
+/// As `max` of numbers, in one instruction: the other asks about each first whether it is one.
+pub(crate) fn larger(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
 /// The part of a detector's parameters that says which deviations are worth an alarm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Deviation {
@@ -54,10 +59,15 @@ impl Deviation {
         InvalidParameters::unless(positive, "threshold_sigmas must be more than 0")
     }
 
+    /// The smallest deviation that is worth an alarm.
+    pub(crate) fn smallest(&self, expected: f64) -> f64 {
+        larger(self.min_rel_dev * expected.abs(), self.min_abs_dev)
+    }
+
     /// The verdict on `value` where `expected` with a spread of `sigma` was expected.
+    #[inline]
     pub fn judge(&self, value: f64, expected: f64, sigma: f64) -> Verdict {
-        let smallest = self.min_abs_dev.max(self.min_rel_dev * expected.abs());
-        let margin = (self.threshold_sigmas * sigma).max(smallest);
+        let margin = larger(self.threshold_sigmas * sigma, self.smallest(expected));
         let deviation = value - expected;
         let counted = self.direction.counted(deviation);
         // At the margin the score is 0.5; a margin of zero lets any deviation count.

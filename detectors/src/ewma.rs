@@ -7,9 +7,11 @@
 //! learned while points are anomalous counts less, so that the end of an incident finds the old level. A new level is
 //! alarming until it is learned, about three of the slower half-lives.
 
+use std::cell::Cell;
+
 use serde::{Deserialize, Serialize};
 
-use crate::deviation::ANOMALOUS_WEIGHT;
+use crate::deviation::{ANOMALOUS_WEIGHT, larger};
 use crate::{Detector, Deviation, Direction, InvalidParameters, Point, Verdict};
 
 /// Parameters, shared by every series the detector watches.
@@ -26,6 +28,25 @@ pub struct Ewma {
     pub direction: Direction,
     pub min_abs_dev: f64,
     pub min_rel_dev: f64,
+    #[serde(skip)]
+    learned: Learned,
+}
+
+/// How much of a new point is learned, for the time and half-life that were asked for last: most points come in equal intervals,
+/// and an exponential costs as much as all the rest.
+#[derive(Clone, Debug, Default)]
+struct Learned(Cell<(i64, f64, f64)>);
+
+impl Learned {
+    fn after(&self, elapsed_ms: i64, half_life_s: f64) -> f64 {
+        let (known_ms, known_s, learned) = self.0.get();
+        if known_ms == elapsed_ms && known_s == half_life_s {
+            return learned;
+        }
+        let learned = 1.0 - (-(elapsed_ms as f64) / (1000.0 * half_life_s)).exp2();
+        self.0.set((elapsed_ms, half_life_s, learned));
+        learned
+    }
 }
 
 impl Default for Ewma {
@@ -38,6 +59,7 @@ impl Default for Ewma {
             direction: Direction::Both,
             min_abs_dev: 1e-3,
             min_rel_dev: 0.2,
+            learned: Learned::default(),
         }
     }
 }
@@ -86,39 +108,37 @@ impl Detector for Ewma {
         state.mean.is_finite() && state.variance.is_finite() && state.variance >= 0.0
     }
 
+    #[inline]
     fn update(&self, state: &mut EwmaState, point: Point) -> Option<Verdict> {
         if state.points == 0 {
             state.mean = point.value;
             state.last_ms = point.time_ms;
         }
+        let EwmaState { mean, variance, last_ms, points } = *state;
         // Judge first, learn second: a point must not soften its own verdict.
-        let sigma = state.variance.sqrt();
-        let warm = state.points >= self.warmup_points;
-        let verdict = warm.then(|| self.deviation().judge(point.value, state.mean, sigma));
+        let sigma = variance.sqrt();
+        let warm = points >= self.warmup_points;
+        let deviation = self.deviation();
+        let verdict = warm.then(|| deviation.judge(point.value, mean, sigma));
 
-        let elapsed_ms = point.time_ms.saturating_sub(state.last_ms).max(0) as f64;
+        let elapsed_ms = point.time_ms.saturating_sub(last_ms).max(0);
         // While few points are known each counts alike, so that the first does not outweigh the rest.
-        let (decay, count) =
-            (1.0 - (-elapsed_ms / (1000.0 * self.half_life_s)).exp2(), f64::from(state.points) + 1.0);
-        let weight = if decay * count >= 1.0 { decay } else { 1.0 / count };
-        let weight = if warm { weight.min(0.5) } else { weight };
-        let weight = if verdict.is_some_and(|verdict| verdict.is_anomalous()) {
-            weight * ANOMALOUS_WEIGHT
-        } else {
-            weight
-        };
-        let deviation = point.value - state.mean;
-        // A little more than sigma may be learned at a time, or a flat series could never learn that it moves.
-        let smallest = self.min_abs_dev.max(self.min_rel_dev * state.mean.abs());
-        let limit = if warm { (self.clip_sigmas * sigma).max(smallest) } else { f64::INFINITY };
-        let learned = deviation.clamp(-limit, limit);
-        let variance = (1.0 - weight) * (state.variance + weight * learned * learned);
+        let (decay, count) = (self.learned.after(elapsed_ms, self.half_life_s), f64::from(points) + 1.0);
+        let mut weight = if decay * count >= 1.0 { decay } else { 1.0 / count };
+        let mut limit = f64::INFINITY;
+        if let Some(verdict) = verdict {
+            weight = weight.min(0.5) * if verdict.is_anomalous() { ANOMALOUS_WEIGHT } else { 1.0 };
+            // A little more than sigma may be learned at a time, or a flat series could never learn that it moves.
+            limit = larger(self.clip_sigmas * sigma, deviation.smallest(mean));
+        }
+        let learned = (point.value - mean).clamp(-limit, limit);
+        let variance = (1.0 - weight) * (variance + weight * learned * learned);
         if variance.is_finite() {
-            state.mean += weight * learned;
+            state.mean = mean + weight * learned;
             state.variance = variance;
         }
-        state.last_ms = state.last_ms.max(point.time_ms);
-        state.points = state.points.saturating_add(1);
+        state.last_ms = last_ms.max(point.time_ms);
+        state.points = points.saturating_add(1);
         verdict
     }
 

@@ -116,6 +116,8 @@ pub(super) struct Pace {
     /// The weight of a new value in what the series does all the time.
     pub habit_weight: f64,
     pub novelty_habit_weight: f64,
+    /// How much the mean excess counts at this pace.
+    pub level_habituation: f64,
     /// What a point and a block leave of what is not learned.
     pub level_unlearned: f64,
     pub novelty_unlearned: f64,
@@ -150,6 +152,7 @@ impl Pace {
             block_points: (BLOCK_S / interval_s).round().max(1.0) as u32,
             rate_weight,
             habit_weight: 1.0 - faded(1.0, habit_points),
+            level_habituation: constants.level_habituation / rate_weight,
             novelty_habit_weight: 1.0 - faded(1.0, constants.novelty_habit_half_life_blocks),
             level_unlearned: (-1.0 / constants.level_ramp_points).exp(),
             novelty_unlearned: (-1.0 / constants.novelty_ramp_blocks).exp(),

@@ -91,7 +91,7 @@ impl Level {
         let residual = value - self.mean;
         let part = self.day.part(at.local_ms);
         let scale = self.residuals.scale();
-        let mut judgement = self.judge(residual, scale, at, setting);
+        let mut judgement = self.judge(residual, scale, (at, part), setting);
         let others = self.step_evidence(value, step_scale, scale, setting)
             + self.still.observe(value, self.points, setting);
         judgement.evidence += others;
@@ -107,8 +107,14 @@ impl Level {
         judgement
     }
 
-    fn judge(&mut self, residual: f64, scale: f64, at: LocalTime, setting: Setting) -> Judgement {
-        let (part, neighbour) = (self.day.part(at.local_ms), self.day.neighbour(at.local_ms));
+    fn judge(
+        &mut self,
+        residual: f64,
+        scale: f64,
+        (at, part): (LocalTime, usize),
+        setting: Setting,
+    ) -> Judgement {
+        let neighbour = self.day.neighbour(at.local_ms);
         let is_known = |part: usize| self.day.visits(part) >= DAY_VISITS_MIN;
         let (usual, spread) =
             if is_known(part) { (self.day.mean(part), self.day_spread[part]) } else { (0.0, 0.0) };

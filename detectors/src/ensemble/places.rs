@@ -148,9 +148,9 @@ struct Survey {
 
 impl Survey {
     /// Looks at the first `count` places of a group, or at all if it is more than that.
-    fn add<const AXES: usize>(&mut self, group: &Group<AXES>, count: usize, at: [i16; AXES], now: u16) {
+    fn add<const AXES: usize>(&mut self, group: &Group<AXES>, count: u16, at: [i16; AXES], now: u16) {
         for i in 0..GROWTH {
-            let none = if i < count { 0 } else { u16::MAX };
+            let none = if count.saturating_sub(i as u16) > 0 { 0 } else { u16::MAX };
             let age = now.wrapping_sub(group.visited[i]);
             let dead = if age.saturating_sub(LIFE_BLOCKS) == 0 { 0 } else { u16::MAX };
             self.nearest[i] = smaller(self.nearest[i], group.distance(i, at) | none | dead);
@@ -240,7 +240,8 @@ impl<const AXES: usize> Places<AXES> {
         let (most, none) = ([u16::MAX; GROWTH], [0; GROWTH]);
         let mut survey = Survey { nearest: most, youngest: most, oldest: none };
         for (number, group) in self.groups.iter().enumerate() {
-            survey.add(group, self.len() - number * GROWTH, at, now);
+            let count = (self.len() - number * GROWTH).min(GROWTH) as u16;
+            survey.add(group, count, at, now);
         }
         let least = |all: [u16; GROWTH]| all.into_iter().fold(u16::MAX, u16::min);
         let nearest = (least(survey.youngest) <= LIFE_BLOCKS).then(|| least(survey.nearest));

@@ -70,7 +70,7 @@ impl Residuals {
         let learned = 1.0 - unlearned;
         // The mean excess is what the series does all the time.
         let alert = |excess: f64| {
-            constants.alert_sigmas * (1.0 + constants.level_habituation / setting.pace.rate_weight * excess)
+            constants.alert_sigmas * (1.0 + setting.pace.level_habituation * excess)
                 / setting.pace.rate_weight
         };
         let provisional = alert(unlearned * constants.usual_excess + learned * self.excess);
@@ -113,6 +113,36 @@ fn power(size: f64) -> f64 {
     size * size.sqrt().sqrt()
 }
 
+/// The root, four times a point: powers of a library cost several times as much, and differ from one library to the next.
 fn root(moment: f64) -> f64 {
-    moment.powf(0.8)
+    /// What makes the first guess wrong by 3.2 % at the most.
+    const GUESS: u64 = 0x4cb8_a7ef_9db2_2c00;
+    if moment < f64::MIN_POSITIVE {
+        return moment.powf(0.8);
+    }
+    // The inverse of the fifth root: a fifth of the exponent, and then the series of (1 - wrong)^(-1/5), twice.
+    let guess = f64::from_bits(GUESS - moment.to_bits() / 5);
+    let wrong = |inverse: f64| 1.0 - moment * inverse * (inverse * inverse) * (inverse * inverse);
+    let by = wrong(guess);
+    let near = guess + guess * by * (0.2 + by * (0.12 + by * (0.088 + by * 0.0704)));
+    let by = wrong(near);
+    moment * (near + near * by * (0.2 + by * 0.12))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_that_of_the_power() {
+        assert_eq!(root(0.0), 0.0);
+        for i in -30_000..30_000 {
+            let moment = 10.0_f64.powf(f64::from(i) * 0.01) * (1.0 + f64::from(i & 7));
+            // Far from 1 it shows that 0.8 is not exactly four fifths.
+            assert!((root(moment) / moment.powf(0.8) - 1.0).abs() < 1e-13, "{moment}");
+            let size = 10.0_f64.powf(f64::from(i) * 0.004);
+            assert!((root(power(size)) / size - 1.0).abs() < 1e-14, "{size}");
+        }
+        assert!((root(1e-320) / 1e-256 - 1.0).abs() < 1e-3);
+    }
 }
