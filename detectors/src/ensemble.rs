@@ -242,9 +242,8 @@ impl Detector for Ensemble {
     }
 
     fn points_left(&self, state: &EnsembleState) -> u32 {
-        let has_begun = state.interval_s != 0.0;
         let left = self.constants.first_points.saturating_sub(state.first.len());
-        if has_begun { 0 } else { u32::try_from(left).unwrap_or(u32::MAX) }
+        if state.begun.is_some() { 0 } else { u32::try_from(left).unwrap_or(u32::MAX) }
     }
 }
 
