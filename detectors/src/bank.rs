@@ -65,6 +65,11 @@ impl<D: Detector> DetectorBank for Bank<D> {
         }
     }
 
+    fn inherit(&mut self, slot: Slot, Slot(from): Slot) {
+        let state = self.states.get(from as usize).cloned().unwrap_or_default();
+        *state_of(&mut self.states, &mut self.slices, slot) = state;
+    }
+
     fn set_aside(&mut self, slot: Slot) -> Vec<u8> {
         let state = std::mem::take(state_of(&mut self.states, &mut self.slices, slot));
         written(written(vec![SNAPSHOT_VERSION], &(D::NAME, 1_usize)), &Some(state))

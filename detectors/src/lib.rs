@@ -124,6 +124,9 @@ pub trait DetectorBank: Send {
     /// The series of the slot is gone; the next point in it belongs to another.
     fn forget(&mut self, slot: Slot);
 
+    /// The series of the slot begins with what was learned of another.
+    fn inherit(&mut self, slot: Slot, from: Slot);
+
     /// As [`forget`](Self::forget), but gives the state as [`take_back`](Self::take_back) reads it.
     fn set_aside(&mut self, slot: Slot) -> Vec<u8>;
 

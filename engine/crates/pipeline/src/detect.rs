@@ -12,9 +12,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::coverage::Coverage;
 use crate::idle::{IdleStates, Part};
 use crate::missing::{FILL_BYTES, Fills};
+use crate::newcomers::Newcomers;
 use crate::series_table::{Series, SeriesTable};
 use crate::settings::{AnalysisSettings, DetectorSettings, MissingPolicy, SeriesCalendar};
-use crate::silence::{PRESENCE_BYTES, Rule, Silences, Told};
+use crate::silence::{PRESENCE_BYTES, Rule, Silences, Told, group_of};
 use crate::state::{self, InvalidState};
 
 /// A detector that cannot be made as configured.
@@ -63,6 +64,7 @@ pub struct Detect {
     silences: Silences,
     coverage: Coverage,
     fills: Fills,
+    newcomers: Newcomers,
     gathered: Vec<Gathered>,
     /// By slot: bytes that are set aside for the series.
     reserved: Vec<u32>,
@@ -100,6 +102,7 @@ impl Detect {
             silences: Silences::new(rules),
             coverage: Coverage::default(),
             fills: Fills::new(&settings.on_missing),
+            newcomers: Newcomers::default(),
             gathered: Vec::new(),
             reserved: Vec::new(),
             reserved_bytes: 0,
@@ -125,7 +128,7 @@ impl Detect {
         self.idle.begin_snapshot();
         self.idle_written = None;
         let series = StateSection { name: SERIES.to_owned(), bytes: state::encode(&series) };
-        let always = [series, self.silences.state(), self.coverage.state()];
+        let always = [series, self.silences.state(), self.coverage.state(), self.newcomers.state()];
         always.into_iter().chain(self.fills.state()).collect()
     }
 
@@ -165,6 +168,8 @@ impl Detect {
         begun_anew.extend(self.silences.restore(sections).err());
         begun_anew.extend(self.coverage.restore(sections).err());
         begun_anew.extend(self.fills.restore(sections).err());
+        let is_used = |slot| self.series.get(slot).is_some();
+        begun_anew.extend(self.newcomers.restore(sections, is_used).err());
         (self.reserved, self.reserved_bytes) = (Vec::new(), 0);
         for slot in 0..self.series.slots() {
             self.admit(slot);
@@ -236,6 +241,41 @@ impl Detect {
         self.silences.advance(watermark_ms, |slot| series.get(slot).map(|series| &series.labels), out);
     }
 
+    /// Whether points of others, if some are gathered, are to be [flushed](Self::flush) before a point of the series: what it begins with, and how that
+    /// suits it, is what was learned until then.
+    pub fn is_newcomer(&self, id: SeriesId) -> bool {
+        let Some((slot, _)) = self.series.get_by_id(id) else { return true };
+        self.newcomers.judged_by(slot).is_some()
+    }
+
+    pub fn has_gathered(&self) -> bool {
+        !self.gathered.is_empty()
+    }
+
+    /// A new series begins with what others of its workload have learned, if that has shown to be right.
+    fn inherit(&mut self, slot: u32, time_ms: i64) {
+        let Some(group) = self.series.get(slot).and_then(|series| group_of(&series.labels)) else { return };
+        let Some(from) = self.newcomers.admit(slot, group, time_ms) else { return };
+        for watch in &mut self.watches {
+            if watch.watched[slot as usize] && watch.watched[from as usize] {
+                watch.bank.inherit(Slot(slot), Slot(from));
+            }
+        }
+    }
+
+    /// What the detectors of another series say of a point.
+    fn try_out(&mut self, slot: u32, other: u32, point: Point) {
+        let watches =
+            self.watches.iter().filter(|watch| watch.watched[slot as usize] && watch.watched[other as usize]);
+        let verdicts: Vec<bool> = watches
+            .filter_map(|watch| watch.bank.judge(Slot(other), point))
+            .map(|verdict| verdict.is_anomalous())
+            .collect();
+        if !verdicts.is_empty() {
+            self.newcomers.judged(slot, point.time_ms, verdicts.contains(&true));
+        }
+    }
+
     /// Gathers one finite point; returns whether it is time to [`flush`](Self::flush). If it `is_presence` the series is missed
     /// when no other comes.
     pub fn gather(
@@ -258,12 +298,17 @@ impl Detect {
         if self.series.len() > known {
             self.admit(slot);
             self.coverage.begin(time_ms);
-            self.take_back(id, slot);
+            if !self.take_back(id, slot) {
+                self.inherit(slot, time_ms);
+            }
         }
         if is_presence {
             self.silences.observe(slot, time_ms, before_ms);
         }
         self.fills.observe(slot, time_ms, value);
+        if let Some(other) = self.newcomers.judged_by(slot) {
+            self.try_out(slot, other, Point { time_ms, value });
+        }
         self.gathered.push(Gathered { slot, time_ms, value });
         self.gathered.len() >= GATHERED_MAX
     }
@@ -409,13 +454,16 @@ impl Detect {
         self.silences.forget(slots);
         self.coverage.forget(slots);
         self.fills.forget(slots);
+        let series = &self.series;
+        self.newcomers.forget(slots, |slot| series.get(slot).and_then(|series| group_of(&series.labels)));
         self.series.remove(slots);
     }
 
-    /// Goes on with what was set aside of a series that has just got a slot. What today's detectors cannot read begins anew.
-    fn take_back(&mut self, id: SeriesId, slot: u32) {
-        let Some(bytes) = self.idle.take((Part::Detectors, id)) else { return };
-        let Ok(states) = state::decode::<Vec<(String, Vec<u8>)>>(&bytes) else { return };
+    /// Goes on with what was set aside of a series that has just got a slot, if there is something. What today's detectors cannot read
+    /// begins anew.
+    fn take_back(&mut self, id: SeriesId, slot: u32) -> bool {
+        let Some(bytes) = self.idle.take((Part::Detectors, id)) else { return false };
+        let Ok(states) = state::decode::<Vec<(String, Vec<u8>)>>(&bytes) else { return true };
         for (key, state) in states {
             let watch = self.watches.iter_mut().find(|watch| watch.key == key);
             if let Some(watch) = watch.filter(|watch| watch.watched[slot as usize]) {
@@ -423,6 +471,7 @@ impl Detect {
                 let _ = watch.bank.take_back(Slot(slot), &state);
             }
         }
+        true
     }
 
     /// What is remembered of idle series on disk.

@@ -19,6 +19,7 @@ pub mod ingest;
 pub mod keyed;
 pub mod log_templates;
 mod missing;
+mod newcomers;
 pub mod routing;
 pub mod series;
 pub mod series_table;

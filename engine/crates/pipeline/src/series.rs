@@ -336,6 +336,7 @@ impl SeriesStage {
                     self.amend(id, &value, out);
                 }
             } else {
+                self.flush_before(id, out);
                 if !value.exemplars.is_empty() {
                     self.exemplars.insert((id, value.time_ms), value.exemplars);
                 }
@@ -399,7 +400,15 @@ impl SeriesStage {
         if self.is_full() && !self.detect.has(id) {
             self.make_room(out);
         }
+        self.flush_before(id, out);
         if self.detect.gather(id, labels, time_ms, value, is_presence) {
+            self.flush(out);
+        }
+    }
+
+    /// A new series may begin with what others have learned, which then must not depend on what was gathered with it.
+    fn flush_before(&mut self, id: SeriesId, out: &mut Vec<Finding>) {
+        if self.detect.has_gathered() && self.detect.is_newcomer(id) {
             self.flush(out);
         }
     }

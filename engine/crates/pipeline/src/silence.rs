@@ -135,6 +135,15 @@ impl Rule {
     }
 }
 
+/// What the series of all instances of a workload have in common; `None` for one that tells no instances apart.
+pub(crate) fn group_of(labels: &Labels) -> Option<SeriesId> {
+    let is_instance = |key: &str| INSTANCE_LABELS.contains(&key);
+    let stays =
+        |key: &str| key == NAME || key == SERVICE || !(is_instance(key) || PLACE_LABELS.contains(&key));
+    let has_instance = labels.iter().any(|(key, _)| is_instance(key));
+    has_instance.then(|| Labels::new(labels.iter().filter(|(key, _)| stays(key))).id())
+}
+
 /// What is to be said.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Told {
