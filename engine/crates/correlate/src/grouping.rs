@@ -150,6 +150,11 @@ impl Suspect {
         (WAIT_INTERVALS * self.interval_ms as f64).min(WAIT_MS_MAX) as i64
     }
 
+    /// How long it is a suspect without a point: while its pace is not known, as long as it may be.
+    fn kept_ms(&self) -> i64 {
+        if self.interval_ms > 0 { self.wait_ms() } else { WAIT_MS_MAX as i64 }
+    }
+
     fn observe(&mut self, anomaly: &Anomaly) {
         let is_critical = anomaly.severity == Severity::Critical;
         self.anomalies += 1;
@@ -351,7 +356,7 @@ impl Grouper {
         });
         self.aftermath.advance(watermark_ms);
         let forget_ms = watermark_ms.saturating_sub(settings.gap_ms.max(settings.open_within_ms) * 3);
-        self.suspects.retain(|_, suspect| suspect.last_ms.saturating_add(suspect.wait_ms()) >= forget_ms);
+        self.suspects.retain(|_, suspect| suspect.last_ms.saturating_add(suspect.kept_ms()) >= forget_ms);
         versions
     }
 
