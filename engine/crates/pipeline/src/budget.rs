@@ -23,7 +23,7 @@
 //!   while noise that is louder from some day on becomes so.
 //!
 //! A new scope is expected to have twenty incidents a week, of which half are as strange as two series that are never heard of, so in its first
-//! days clear faults page and little else. What it saw in its first week, when nobody knows which series are always
+//! days clear faults page and little else, and twice the budget at the most. What it saw in its first week, when nobody knows which series are always
 //! strange, counts a tenth from then on.
 //!
 //! An incident that does not page is told of all the same, as an alert of severity `info`, and pages when it becomes strange enough.
@@ -55,6 +55,8 @@ const PRIOR_INCIDENTS: f64 = 4.0;
 const PRIOR_MEDIAN: f64 = 8.0;
 /// What incidents of the first week count for later.
 const LEARNING_SHARE: f64 = 0.1;
+/// As many times the budget the pages of that week are at the most.
+const LEARNING_PAGES: f64 = 2.0;
 /// What happens more often than this is not worth a page, whatever the budget.
 const LEVEL_MAX: f64 = 0.25;
 /// The chance that a series has an anomaly in an hour at all.
@@ -106,6 +108,8 @@ struct Scope {
     usual_pages: f64,
     /// Until then it is not known which series have a habit of being strange, so incidents are stranger than later.
     learning_until_ms: Option<i64>,
+    /// How often the scope may page until then.
+    learning_pages: f64,
 }
 
 impl Scope {
@@ -117,6 +121,7 @@ impl Scope {
             before: Calibration::new(Resolution::Fine),
             usual_pages: 1.0,
             learning_until_ms: Some(now_ms.saturating_add(WEEK_MS as i64)),
+            learning_pages: (LEARNING_PAGES * pages_per_week).max(1.0),
         }
     }
 
@@ -140,6 +145,18 @@ impl Scope {
         level
     }
 
+    fn may_page(&self) -> bool {
+        self.learning_until_ms.is_none() || self.learning_pages >= 1.0
+    }
+
+    /// An incident pages.
+    fn page(&mut self) {
+        self.wealth += REINVESTED;
+        if self.learning_until_ms.is_some() {
+            self.learning_pages -= 1.0;
+        }
+    }
+
     /// An incident is over: the next ones are compared with it, too.
     fn learn(&mut self, time_ms: i64, strangeness: f64, paged: bool) {
         if paged && self.usual_pages < 1.0 {
@@ -152,7 +169,8 @@ impl Scope {
     }
 
     fn is_sound(&self) -> bool {
-        [self.wealth, self.tests, self.usual_pages].into_iter().all(is_amount) && self.before.is_sound()
+        [self.wealth, self.tests, self.usual_pages, self.learning_pages].into_iter().all(is_amount)
+            && self.before.is_sound()
     }
 
     /// The chance that an incident is so strange without a fault.
@@ -351,7 +369,8 @@ impl Budget {
     pub fn is_due(&self, incident: &Incident) -> bool {
         self.state.tests.get(&incident.incident).is_some_and(|test| {
             let strangeness = self.strangeness(incident).max(test.strangeness);
-            !test.pages && self.p_value(&test.scope, strangeness) <= test.level
+            let may_page = self.state.scopes.get(&test.scope).is_some_and(Scope::may_page);
+            !test.pages && may_page && self.p_value(&test.scope, strangeness) <= test.level
         })
     }
 
@@ -370,11 +389,12 @@ impl Budget {
         let strangeness = strangeness.max(test.strangeness);
         let (scope, level) = (test.scope.clone(), test.level);
         let p_value = self.p_value(&scope, strangeness).min(test.p_value);
-        let pages = test.pages || p_value <= level;
+        let may_page = self.state.scopes.get(&scope).is_some_and(Scope::may_page);
+        let pages = test.pages || (p_value <= level && may_page);
         if pages && !test.pages {
             self.state.pages += 1;
             if let Some(scope) = self.state.scopes.get_mut(&scope) {
-                scope.wealth += REINVESTED;
+                scope.page();
             }
         }
         let reason = self.reason(&scope, p_value, level, pages);
@@ -448,9 +468,10 @@ impl Budget {
         };
         let verb = if pages { "pages" } else { "does not page" };
         let per_week = self.settings.pages_per_week;
+        let first = if p_value <= level && !pages { ", but no more pages in the first week" } else { "" };
         format!(
             "{verb}: without a fault one so strange has a chance of {p_value:.2e}, and a budget of {per_week} pages a week{whose} \
-             allows {level:.2e}"
+             allows {level:.2e}{first}"
         )
     }
 

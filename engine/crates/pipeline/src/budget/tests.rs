@@ -254,3 +254,16 @@ fn a_state_that_no_budget_leaves_behind_is_refused() {
     ];
     assert!(changes.into_iter().all(|change| restored(change).is_err()));
 }
+
+#[test]
+fn in_its_first_week_a_scope_pages_twice_its_budget_at_the_most() {
+    let mut budget = Budget::new(&settings(2.0, None));
+    let at_ms = |i: i64| i * WEEK / 30;
+    let paged: Vec<i64> = (0..60)
+        .filter(|i| go_through(&mut budget, *i as u64, ("cart", "shop"), at_ms(*i), &[1e-9; 8]))
+        .collect();
+    let first = paged.iter().filter(|i| at_ms(**i) < WEEK).count();
+    assert!((2..=4).contains(&first), "{paged:?}");
+    let withheld = budget.reason("", 1e-9, 0.1, false);
+    assert!(withheld.contains("first week"), "{withheld}");
+}
