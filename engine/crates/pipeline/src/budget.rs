@@ -17,14 +17,14 @@
 //!   to do with each other. This is alpha-investing (Foster, Stine (2008)) with the rewards of LORD++ and a memory that fades, made
 //!   for streams without an end (Ramdas, Yang, Wainwright, Jordan (2017), "Online control of the false discovery rate with decaying
 //!   memory"; for series: Rebjock et al. (2021), "Online false discovery rate control for anomaly detection in time series").
-//!   What there is is shared among as many tests as a week has of late. What one of four incidents is like does not page, so where there are few,
+//!   What there is is shared among as many tests as a week has of late. What one of seven incidents is like does not page, so where there are few,
 //!   wealth is left for those that are strange.
 //! - *Faults teach little*: incidents beyond one and a half times the budget that page are not compared with. So a bad week does not make the next fault usual,
 //!   while noise that is louder from some day on becomes so.
 //!
 //! A new scope is expected to have twenty incidents a week, of which half are as strange as two series that are never heard of, so in its first
 //! days clear faults page and little else, and twice the budget at the most. What it saw in its first week, when nobody knows which series are always
-//! strange, counts a tenth from then on.
+//! strange, counts a hundredth from then on.
 //!
 //! An incident that does not page is told of all the same, as an alert of severity `info`, and pages when it becomes strange enough.
 //! One that was opened by hand is no test and always pages.
@@ -54,11 +54,11 @@ const RATE_HALF_LIFE_WEEKS: f64 = 3.0 / 7.0;
 const PRIOR_INCIDENTS: f64 = 4.0;
 const PRIOR_MEDIAN: f64 = 8.0;
 /// What incidents of the first week count for later.
-const LEARNING_SHARE: f64 = 0.1;
+const LEARNING_SHARE: f64 = 0.01;
 /// As many times the budget the pages of that week are at the most.
 const LEARNING_PAGES: f64 = 2.0;
 /// What happens more often than this is not worth a page, whatever the budget.
-const LEVEL_MAX: f64 = 0.25;
+const LEVEL_MAX: f64 = 0.15;
 /// The chance that a series has an anomaly in an hour at all.
 const SERIES_CHANCE: f64 = 0.05;
 /// Of how many series a detector is taken to have found something in before: such that twice the odds are half as likely.
