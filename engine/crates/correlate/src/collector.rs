@@ -9,7 +9,7 @@ use model::{LogRow, SpanRow};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::BUCKET_MS;
-use crate::statistics::{GAP_OFFSET_US, SELF_OFFSET_US, TraceStats};
+use crate::statistics::{GAP_OFFSET_US, SELF_OFFSET_US, TraceStats, weight_in_trace};
 use crate::symbols::{OVERFLOW, Symbol, Symbols};
 use crate::template::template_of;
 use crate::traces::{Assembler, Span, SpanLog, Trace};
@@ -227,6 +227,23 @@ impl TraceCollector {
         for log in &trace.logs {
             logs.entry(log.span_id).or_default().push((log.time_us, log.event));
         }
+        let callees_of = |i: usize| {
+            let service = trace.spans[i].service;
+            let remote = children[i].iter().map(|&child| trace.spans[child].service);
+            remote.filter(|&other| other != service).collect::<BTreeSet<Symbol>>()
+        };
+        // How often there is what is measured.
+        let mut calls: BTreeMap<(Symbol, Symbol), f32> = BTreeMap::new();
+        let mut alone: BTreeMap<Symbol, f32> = BTreeMap::new();
+        for (i, span) in trace.spans.iter().enumerate() {
+            let caller = parents[i].map(|parent| trace.spans[parent].service);
+            if let Some(caller) = caller.filter(|&caller| caller != span.service) {
+                *calls.entry((caller, span.service)).or_default() += 1.0;
+            }
+            if callees_of(i).is_empty() {
+                *alone.entry(span.operation).or_default() += 1.0;
+            }
+        }
         let mut stats = TraceStats::default();
         // A failure that a child has had already is only passed on.
         let failed = trace.spans.iter().zip(&parents).filter(|(span, _)| span.error);
@@ -239,17 +256,18 @@ impl TraceCollector {
                 self.call(parent.service, span, trace.trace_id);
                 let gap_us = (parent.duration_us - span.duration_us).max(0) as f64;
                 let edge = (parent.service, span.service);
-                stats.edges.entry(edge).or_default().add((gap_us + GAP_OFFSET_US).ln());
+                let gaps = stats.edges.entry(edge).or_default();
+                gaps.add((gap_us + GAP_OFFSET_US).ln(), weight_in_trace(calls[&edge]));
                 let seen_ms = self.edges.entry(edge).or_insert(start_ms);
                 *seen_ms = (*seen_ms).max(start_ms);
             }
             let own = stats.operations.entry(span.operation).or_default();
             own.spans += 1.0;
-            let remote = children[i].iter().map(|&child| trace.spans[child].service);
-            let callees: BTreeSet<Symbol> = remote.filter(|&service| service != span.service).collect();
+            let callees = callees_of(i);
             if callees.is_empty() {
-                own.self_time.add((trace.self_us(i, &children[i]) as f64 + SELF_OFFSET_US).ln());
-                own.whole.add((span.duration_us as f64 + GAP_OFFSET_US).ln());
+                let weight = weight_in_trace(alone[&span.operation]);
+                own.self_time.add((trace.self_us(i, &children[i]) as f64 + SELF_OFFSET_US).ln(), weight);
+                own.whole.add((span.duration_us as f64 + GAP_OFFSET_US).ln(), weight);
             } else {
                 own.with_remote += 1.0;
                 for callee in callees {

@@ -230,6 +230,20 @@ impl Correlator {
         self.dropped
     }
 
+    pub(crate) fn has_traces(&self) -> bool {
+        !self.past.is_empty() || !self.recent.is_empty()
+    }
+
+    /// Whether a service is judged by what it reports on a given call graph, for want of traces.
+    pub(crate) fn has_reports(&self, service: &str) -> bool {
+        if self.given_edges.is_empty() || self.has_traces() {
+            return false;
+        }
+        let Some(service) = self.symbols.find(service) else { return false };
+        let mut metrics = self.series.range((service, Symbol::MIN)..=(service, Symbol::MAX));
+        metrics.any(|((_, metric), _)| self.role_of(*metric) == MetricRole::Requests)
+    }
+
     /// Changes from `before_ms` before `time_ms` until `now_ms`, by time.
     pub fn changes_near(&self, time_ms: i64, before_ms: i64, now_ms: i64) -> Vec<Change> {
         let from_ms = time_ms.saturating_sub(before_ms);

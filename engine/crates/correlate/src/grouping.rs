@@ -2,8 +2,9 @@
 //!
 //! An anomaly joins the open incident that has had anomalies within five minutes on a service at most two hops away; on a
 //! service that is new to the incident, within two.
-//! A series whose anomalies join none is a suspect until a point of it is normal: an incident opens when two series on
-//! related services are anomalous at two points in a row, or when one is critically anomalous at three. Causes are
+//! A series whose anomalies join none is a suspect until a point of it is normal: an incident opens when two measurements of
+//! related services are anomalous at two points in a row, or when one is critically anomalous at three (see [`signals`]); and when
+//! the evidence shows a change that no open incident accounts for (see [`evident`]). Causes are
 //! ranked at opening and again 60, 120 and 180 s of event time later, when more of the fault is visible.
 //!
 //! Whenever causes are ranked again, an incident of which a part has a cause of its own (see [`separation`]) is split, and
@@ -21,12 +22,15 @@ use crate::ranking::{MetricRole, role_of};
 
 mod aftermath;
 mod amendment;
+mod evident;
 mod open;
 mod separation;
+mod signals;
 
 use aftermath::Aftermath;
 use open::{OpenIncident, StoredTrigger, add, incident_id, rank, title_of};
-use separation::{Member, Members, UNCONVINCING, are_related, explains, separate_causes};
+use separation::{CONVINCING, Member, Members, UNCONVINCING, are_related, explains, separate_causes};
+use signals::{is_left_to_evidence, measurement, opens_alone};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GrouperSettings {
@@ -174,6 +178,17 @@ impl Suspect {
             self.trace_ids.clone_from(&anomaly.exemplar_trace_ids);
         }
     }
+
+    fn as_member(&self) -> Member {
+        Member {
+            first_ms: self.first_ms,
+            last_ms: self.last_ms,
+            anomalies: self.anomalies,
+            severity: self.severity,
+            metric: self.metric.clone(),
+            trace_ids: self.trace_ids.clone(),
+        }
+    }
 }
 
 impl Grouper {
@@ -219,14 +234,22 @@ impl Grouper {
             *suspect = Suspect::new(anomaly);
             suspect.observe(anomaly);
         }
-        let critical_run = suspect.critical_run;
+        let is_left = is_left_to_evidence(suspect, correlator);
+        let is_enough = opens_alone(suspect, &self.settings);
         let settings = &self.settings;
         let from_ms = anomaly.time_ms - settings.open_within_ms;
         let is_related =
             |other: &Suspect| graph.distance(&other.service, &anomaly.service, settings.hops_max).is_some();
         let near = |other: &Suspect| other.last_ms >= from_ms && !other.is_member && is_related(other);
-        let sustained = |other: &&Suspect| other.run >= settings.sustained_run && near(other);
-        if self.suspects.values().filter(sustained).count() < 2 && critical_run < settings.critical_run {
+        if is_left {
+            return Vec::new();
+        }
+        let sustained = self.suspects.values().filter(|other| {
+            other.run >= settings.sustained_run && near(other) && !is_left_to_evidence(other, correlator)
+        });
+        let signals: BTreeSet<(&str, String)> =
+            sustained.map(|other| (other.service.as_str(), measurement(&other.metric))).collect();
+        if signals.len() < 2 && !is_enough {
             return Vec::new();
         }
         let mut related: Vec<Suspect> = Vec::new();
@@ -268,6 +291,7 @@ impl Grouper {
     /// Event time has reached `watermark_ms`: ranks again what is due and resolves what has been quiet.
     /// Call it at fixed steps of event time: which ranking is made does not depend on where batches end.
     pub fn advance(&mut self, watermark_ms: i64, correlator: &Correlator) -> Vec<Incident> {
+        let opened = self.watch(watermark_ms, correlator);
         let settings = self.settings.clone();
         let mut roots = self.roots();
         let mut news = BTreeSet::new();
@@ -335,7 +359,8 @@ impl Grouper {
             rank(&mut part, watermark_ms, &roots, &settings, correlator);
             self.open.push(part);
         }
-        let mut versions = self.merge(watermark_ms, &mut news, correlator);
+        let mut versions = opened;
+        versions.extend(self.merge(watermark_ms, &mut news, correlator));
         self.open.retain_mut(|open| {
             let mut resolve_ms = open.resolve_ms(&settings);
             if open.is_withdrawn() {
@@ -360,8 +385,9 @@ impl Grouper {
         versions
     }
 
-    /// Ranks all open incidents with what is known at `now_ms`, as at the end of a recording.
+    /// Opens and ranks incidents with what is known at `now_ms`, as at the end of a recording.
     pub fn rank_open(&mut self, now_ms: i64, correlator: &Correlator) -> Vec<Incident> {
+        let mut versions = self.watch(now_ms, correlator);
         let settings = &self.settings;
         let roots: BTreeSet<String> = self.open.iter().filter_map(|open| open.root.clone()).collect();
         let ranked = self.open.iter_mut().map(|open| {
@@ -371,7 +397,8 @@ impl Grouper {
             open.incident.updated_ms = now_ms;
             open.incident.clone()
         });
-        ranked.collect()
+        versions.extend(ranked);
+        versions
     }
 
     /// The newest versions of the open incidents.
@@ -442,7 +469,7 @@ impl Grouper {
         correlator: &Correlator,
     ) -> Option<usize> {
         let younger = &self.open[at];
-        if younger.by_hand {
+        if younger.by_hand || younger.is_unsettled(now_ms) {
             return None;
         }
         let is_news = |open: &OpenIncident| news.contains(&open.incident.incident);
@@ -561,22 +588,37 @@ impl Grouper {
         };
         let mut members = Members::new();
         for suspect in suspects {
-            let member = Member {
-                first_ms: suspect.first_ms,
-                last_ms: suspect.last_ms,
-                anomalies: suspect.anomalies,
-                severity: suspect.severity,
-                metric: suspect.metric.clone(),
-                trace_ids: suspect.trace_ids.clone(),
-            };
-            add(&mut members, &suspect.service, member);
+            add(&mut members, &suspect.service, suspect.as_member());
         }
-        let version = self.start(incident, trigger, now_ms, first.metric.clone(), members, correlator);
-        if let Some(open) = self.open.last_mut().filter(|_| version.is_some()) {
+        let opened = self.start(incident, trigger, now_ms, first.metric.clone(), members, correlator);
+        if let Some(open) = self.open.last_mut().filter(|_| opened.is_some()) {
             let waits = suspects.iter().map(|suspect| suspect.last_ms.saturating_add(suspect.wait_ms()));
             open.wait_until_ms = waits.max().unwrap_or(now_ms);
         }
-        version.into_iter().collect()
+        opened.map(|opened| self.told_by_an_older(i64::MIN, now_ms).unwrap_or(opened)).into_iter().collect()
+    }
+
+    /// What was just opened has the first cause of an older incident that goes on and has news since `since_ms`: it becomes a part
+    /// of that one, without being told of by itself.
+    fn told_by_an_older(&mut self, since_ms: i64, now_ms: i64) -> Option<Incident> {
+        let (newest, older) = self.open.split_last_mut()?;
+        // By chance anything may come first.
+        let cause = newest.incident.root_causes.first().filter(|cause| cause.score >= CONVINCING)?;
+        let cause = cause.service.as_str();
+        let is_of_it = |open: &&mut OpenIncident| {
+            let is_going_on =
+                newest.incident.opened_ms - open.last_anomaly_ms <= self.settings.open_within_ms;
+            let has_news = open.incident.updated_ms >= since_ms;
+            !open.by_hand && is_going_on && has_news && open.first_cause() == Some(cause)
+        };
+        let open = older.iter_mut().find(is_of_it)?;
+        open.take_in(newest);
+        open.incident.version += 1;
+        open.incident.state = IncidentState::Updated;
+        open.incident.updated_ms = now_ms;
+        let version = open.incident.clone();
+        self.open.pop();
+        Some(version)
     }
 
     fn start(
@@ -609,6 +651,9 @@ impl Grouper {
             late_ms: None,
             is_amended: false,
             wait_until_ms: now_ms,
+            noticed_ms: now_ms,
+            evident_ms: now_ms,
+            evident: BTreeMap::new(),
         };
         let roots = self.roots();
         rank(&mut open, now_ms, &roots, &self.settings, correlator);

@@ -17,6 +17,7 @@ pub mod statistics;
 pub mod symbols;
 pub mod template;
 pub mod traces;
+mod watch;
 
 pub use collector::{CollectorLimits, EdgeCall, TraceCollector, TraceEvidence};
 pub use evidence::{BUCKET_MS, Correlator, CorrelatorLimits};

@@ -132,7 +132,12 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn is_candidate(&self, service: Symbol) -> bool {
-        !NOT_CANDIDATES.contains(&self.name(service))
+        !Self::is_excluded(self.name(service))
+    }
+
+    /// Whether a service must not be blamed.
+    pub(crate) fn is_excluded(service: &str) -> bool {
+        NOT_CANDIDATES.contains(&service)
     }
 
     /// Values of a series before the trigger and since, oldest first.

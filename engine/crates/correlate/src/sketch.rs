@@ -11,9 +11,9 @@ pub struct Sketch {
 }
 
 impl Sketch {
-    pub fn add(&mut self, value: f64) {
+    pub fn add(&mut self, value: f64, weight: f32) {
         if value.is_finite() {
-            self.add_bin((value / BIN_WIDTH).round() as i16, 1.0);
+            self.add_bin((value / BIN_WIDTH).round() as i16, weight);
         }
     }
 
@@ -40,6 +40,12 @@ impl Sketch {
 
     pub fn count(&self) -> f64 {
         self.bins.iter().map(|entry| f64::from(entry.1)).sum()
+    }
+
+    /// The weight of what is above `value`.
+    pub fn above(&self, value: f64) -> f64 {
+        let above = self.bins.partition_point(|entry| f64::from(entry.0) * BIN_WIDTH <= value);
+        self.bins[above..].iter().map(|entry| f64::from(entry.1)).sum()
     }
 
     /// How many bins have weight.
@@ -101,12 +107,13 @@ mod tests {
     fn quantiles_merge_and_forget() {
         let (mut low, mut high) = (Sketch::default(), Sketch::default());
         for value in [1.0, 2.0, 3.0] {
-            low.add(value);
+            low.add(value, 1.0);
         }
         for value in [4.0, 5.0] {
-            high.add(value);
+            high.add(value, 1.0);
         }
         low.merge(&high);
+        assert_eq!(low.above(2.5), 3.0);
         let (median, spread) = low.median_and_spread().unwrap();
         assert!((median - 3.0).abs() < 0.011 && (spread - 1.4826).abs() < 0.03, "{median} {spread}");
         low.scale(0.1);

@@ -11,6 +11,12 @@ use crate::symbols::Symbol;
 pub const GAP_OFFSET_US: f64 = 500.0;
 pub const SELF_OFFSET_US: f64 = 200.0;
 
+/// What is measured several times in a trace is no news each time, so all of them weigh about as much as one. A whole number of
+/// 64ths, so that sums do not depend on their order.
+pub fn weight_in_trace(times: f32) -> f32 {
+    (64.0 / times).round().max(1.0) / 64.0
+}
+
 /// Of the spans of one operation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OperationStats {

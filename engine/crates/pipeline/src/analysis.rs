@@ -3,17 +3,21 @@
 use correlate::TraceCollector;
 use model::{LogRow, SampleRow, ServiceCoverage, SpanRow};
 
+use crate::derive::step::AHEAD_MS;
 use crate::detect::InvalidDetector;
 use crate::incident::{Conclusion, IncidentStage};
 use crate::ingest::end_ms;
 use crate::series::SeriesStage;
 use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::task::TaskStatus;
-use crate::watermark::Watermark;
+use crate::watermark::{Watermark, steps};
 use crate::wire::Finding;
 
 pub struct Analysis {
     watermark: Watermark,
+    step_ms: i64,
+    /// How far incidents have come.
+    advanced_ms: Option<i64>,
     traces: TraceCollector,
     series: SeriesStage,
     incidents: IncidentStage,
@@ -24,6 +28,8 @@ impl Analysis {
     pub fn new(settings: &AnalysisSettings, detectors: &[DetectorSettings]) -> Result<Self, InvalidDetector> {
         Ok(Self {
             watermark: Watermark::new(settings.step.ms(), settings.allowed_lateness.ms()),
+            step_ms: settings.step.ms(),
+            advanced_ms: None,
             traces: TraceCollector::default(),
             series: SeriesStage::new(settings, detectors)?,
             incidents: IncidentStage::new(settings),
@@ -86,7 +92,10 @@ impl Analysis {
         self.series.advance(watermark_ms, &mut self.findings);
         self.series.sweep(watermark_ms);
         self.conclude(out);
-        self.incidents.advance(watermark_ms, out);
+        for step_ms in steps(self.advanced_ms, watermark_ms, self.step_ms, AHEAD_MS) {
+            self.incidents.advance(step_ms, out);
+        }
+        self.advanced_ms = Some(watermark_ms);
     }
 
     fn collect(&mut self, watermark_ms: i64) {

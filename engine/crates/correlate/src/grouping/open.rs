@@ -1,7 +1,7 @@
 //! An open incident: its members and causes, and what becomes of it.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Incident, IncidentState, Severity};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,15 @@ pub(super) struct OpenIncident {
     /// Anomalies were withdrawn since the last version.
     #[serde(default)]
     pub is_amended: bool,
+    /// When it was opened, event time: later than what it was opened for.
+    #[serde(default)]
+    pub noticed_ms: i64,
+    /// When there was evidence of a change at its cause the last time, or when it was opened.
+    #[serde(default)]
+    pub evident_ms: i64,
+    /// Services with evidence that it accounts for, and when they had it the last time.
+    #[serde(default)]
+    pub evident: BTreeMap<String, i64>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -192,6 +201,9 @@ impl OpenIncident {
             ranked_ms: 0,
             late_ms: None,
             is_amended: false,
+            noticed_ms: now_ms,
+            evident_ms: now_ms,
+            evident: BTreeMap::new(),
         };
         part.take_due(now_ms, settings);
         part
@@ -210,6 +222,11 @@ impl OpenIncident {
         self.last_anomaly_ms = self.last_anomaly_ms.max(other.last_anomaly_ms);
         self.last_own_ms = self.last_own_ms.max(other.last_own_ms);
         self.wait_until_ms = self.wait_until_ms.max(other.wait_until_ms);
+        self.evident_ms = self.evident_ms.max(other.evident_ms);
+        for (service, last_ms) in &other.evident {
+            let known_ms = self.evident.entry(service.clone()).or_insert(*last_ms);
+            *known_ms = (*known_ms).max(*last_ms);
+        }
         self.incident.title = title_of(&self.incident, &self.first_metric);
     }
 }

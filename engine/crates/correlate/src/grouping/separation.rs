@@ -66,6 +66,10 @@ pub(super) fn separate_causes(
     }
     let mut unexplained: BTreeSet<&str> = members.keys().map(String::as_str).collect();
     unexplained.retain(|service| !are_related(graph, first_cause, service));
+    // Of an incident that the first cause has nothing to do with nothing would be left.
+    if unexplained.len() == members.len() {
+        return Vec::new();
+    }
     let Some(since_ms) = unexplained.iter().map(|service| members[*service].first_ms).min() else {
         return Vec::new();
     };

@@ -46,11 +46,11 @@ fn two_related_series_open_an_incident_that_is_ranked_again_and_resolves() {
         (1_010_000, "web", "latency", Severity::Warning),
         (1_010_000, "away", "latency", Severity::Warning),
         (1_020_000, "away", "latency", Severity::Warning),
-        (1_020_000, "store", "cpu", Severity::Critical),
+        (1_020_000, "store", "queue", Severity::Critical),
     ] {
         assert!(grouper.observe(&anomaly(time_ms, service, metric, severity), &correlator).is_empty());
     }
-    let opened = grouper.observe(&anomaly(1_030_000, "store", "cpu", Severity::Critical), &correlator);
+    let opened = grouper.observe(&anomaly(1_030_000, "store", "queue", Severity::Critical), &correlator);
     assert_eq!(opened.len(), 1);
     assert_eq!(
         (opened[0].version, opened[0].state, opened[0].opened_ms),
@@ -61,7 +61,9 @@ fn two_related_series_open_an_incident_that_is_ranked_again_and_resolves() {
     assert_eq!(opened[0].changes.len(), 1);
     assert_eq!(opened[0].root_causes[0].service, "cart");
 
-    assert!(grouper.observe(&anomaly(1_040_000, "store", "cpu", Severity::Critical), &correlator).is_empty());
+    assert!(
+        grouper.observe(&anomaly(1_040_000, "store", "queue", Severity::Critical), &correlator).is_empty()
+    );
     assert!(grouper.observe(&anomaly(1_045_000, "disk", "io", Severity::Info), &correlator).is_empty());
     let joined = grouper.observe(&anomaly(1_050_000, "disk", "io", Severity::Info), &correlator);
     assert_eq!((joined[0].version, joined[0].services.len(), joined[0].anomalies), (2, 3, 6));
@@ -102,17 +104,17 @@ fn too_many_incidents_are_counted_not_opened() {
     assert_eq!(grouper.suppressed(), 1);
 }
 
-/// `web` calls `cart` and `ads`, which both call `cache`; usual CPU for ten minutes, then of each service what is given, a point each 10 s.
-fn shop(from_s: i64, to_s: i64, cpu: &[(&str, i64)]) -> Correlator {
+/// `web` calls `cart` and `ads`, which both call `cache`; usual memory for ten minutes, then of each service what is given, a point each 10 s.
+fn shop(from_s: i64, to_s: i64, memory: &[(&str, i64)]) -> Correlator {
     let mut correlator = Correlator::default();
     let edges = [("web", "cart"), ("web", "ads"), ("cart", "cache"), ("ads", "cache"), ("cart", "store")];
     correlator.set_edges(&edges.map(|(caller, callee)| (caller.to_owned(), callee.to_owned())));
     for at in (from_s..to_s).step_by(10) {
         for service in ["web", "cart", "ads", "cache", "store"] {
-            let since_s = cpu.iter().find(|(broken, _)| *broken == service).map(|(_, since_s)| *since_s);
+            let since_s = memory.iter().find(|(broken, _)| *broken == service).map(|(_, since_s)| *since_s);
             let noise = [0.0, 0.01, 0.02][(at / 10 % 3) as usize];
             let value = if since_s.is_some_and(|since_s| at >= since_s) { 0.95 } else { 0.2 } + noise;
-            correlator.observe_point(at * 1000, service, "cpu", value);
+            correlator.observe_point(at * 1000, service, "memory", value);
         }
     }
     correlator
@@ -211,10 +213,11 @@ fn trouble_that_passes_on_to_callers_is_one_incident() {
 fn incidents_with_one_cause_are_merged_into_the_older() {
     let mut correlator = shop(0, 610, &[]);
     let mut grouper = Grouper::new(GrouperSettings { hops_max: 0, ..GrouperSettings::default() });
-    // With no hops between them, what one cause does opens two.
+    // With no hops between them, what one cause does opens two as long as the cause does not show.
     let mut versions = Vec::new();
     for at in (600..720).step_by(10) {
-        correlator.observe_point(at * 1000, "store", "cpu", 0.95);
+        let memory = if at >= 640 { 0.95 } else { 0.2 };
+        correlator.observe_point(at * 1000, "store", "memory", memory);
         for service in ["cart", "web"] {
             for metric in ["latency", "errors"] {
                 let anomaly = anomaly(at * 1000, service, metric, Severity::Warning);
@@ -232,6 +235,25 @@ fn incidents_with_one_cause_are_merged_into_the_older() {
     assert_eq!(merged[0].merged_into.as_ref(), Some(&left[0].incident));
     assert_eq!(left[0].services, ["cart", "web"]);
     assert_eq!(grouper.open_incidents().count(), 1);
+}
+
+#[test]
+fn what_has_the_cause_of_an_open_incident_becomes_a_part_of_it_at_once() {
+    let correlator = shop(0, 1200, &[("store", 600)]);
+    let mut grouper = Grouper::new(GrouperSettings { hops_max: 0, ..GrouperSettings::default() });
+    let mut versions = Vec::new();
+    for at in (600..720).step_by(10) {
+        for (service, _) in [("cart", 600), ("web", 620)].iter().filter(|(_, since_s)| *since_s <= at) {
+            for metric in ["latency", "errors"] {
+                let anomaly = anomaly(at * 1000, service, metric, Severity::Warning);
+                versions.extend(grouper.observe(&anomaly, &correlator));
+            }
+        }
+        versions.extend(grouper.advance(at * 1000, &correlator));
+    }
+    let newest = newest(&versions);
+    assert_eq!(newest.len(), 1, "{newest:?}");
+    assert_eq!(newest[0].services, ["cart", "web"]);
 }
 
 #[test]
@@ -262,7 +284,7 @@ fn traces_that_a_ranking_should_have_known_amend_the_cause() {
     assert_eq!((ranked.root_causes[0].service.as_str(), ranked.amended), ("cart", false));
     // What was slow deeper down is known late.
     for at in (600..1_000).step_by(10) {
-        correlator.observe_point(at * 1000 + 1, "store", "cpu", 400.0);
+        correlator.observe_point(at * 1000 + 1, "store", "memory", 400.0);
         correlator.observe_point(at * 1000 + 1, "store", "queue", 400.0);
     }
     let evidence = |at_s: i64| TraceEvidence {
@@ -353,11 +375,11 @@ fn opened_by(step_ms: i64, points: &[(f64, f64)]) -> usize {
             now_ms += 10_000;
         }
         if (value - expected).abs() <= 1.0 {
-            grouper.normal(Labels::of("web", "latency").id());
+            grouper.normal(Labels::of("web", "queue").id());
             continue;
         }
         let (lower, upper) = (expected - 1.0, expected + 1.0);
-        let critical = anomaly(time_ms, "web", "latency", Severity::Critical);
+        let critical = anomaly(time_ms, "web", "queue", Severity::Critical);
         let anomaly = Anomaly { value, expected, lower, upper, ..critical };
         opened.extend(grouper.observe(&anomaly, &correlator).into_iter().map(|incident| incident.incident));
     }

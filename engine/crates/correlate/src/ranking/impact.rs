@@ -28,7 +28,7 @@ struct Impact {
     level: f64,
 }
 
-pub(super) fn rank(view: &View<'_>) -> Findings {
+pub(crate) fn rank(view: &View<'_>) -> Findings {
     let mut findings = Findings::new();
     if view.has_traces() || view.store.given_edges.is_empty() {
         return findings;

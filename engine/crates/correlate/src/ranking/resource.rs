@@ -39,6 +39,34 @@ pub(super) struct Deviation {
     low: f64,
 }
 
+/// How far levels are from what was before.
+pub(crate) struct Distance {
+    /// Standard deviations above and below the usual level, the smaller of long and recent view.
+    pub up: f64,
+    pub down: f64,
+    pub usual: f64,
+}
+
+/// What a metric comes to at a service, to tell what is too small to matter.
+pub(crate) fn size(before: &[f64]) -> f64 {
+    quantile(before, 0.95).unwrap_or(0.0)
+}
+
+/// `largest` is the largest [`size`] of the metric among all services.
+pub(crate) fn deviation(before: &[f64], high: f64, low: f64, largest: f64) -> Option<Distance> {
+    let floor = 0.02 * largest.abs();
+    let (mut up, mut down) = (f64::MAX, f64::MAX);
+    let (usual, _, _) = spread(before)?;
+    for values in [before, &before[before.len().saturating_sub(RECENT)..]] {
+        let (median, mad, std) = spread(values)?;
+        let sd = mad.max(0.3 * std).max(0.03 * median.abs()).max(floor).max(f64::MIN_POSITIVE);
+        up = up.min((high - median) / sd);
+        down = down.min((median - low) / sd);
+    }
+    // A series that was always zero has no scale: any finite cap will do.
+    Some(Distance { up: up.clamp(0.0, 1000.0), down: down.clamp(0.0, 1000.0), usual })
+}
+
 pub(super) fn note(
     findings: &mut Findings,
     view: &View<'_>,
@@ -80,7 +108,7 @@ pub(super) fn deviations(view: &View<'_>, wanted: impl Fn(MetricRole) -> bool) -
         if before.len() < BEFORE_MIN || since.is_empty() {
             continue;
         }
-        let high = quantile(&before, 0.95).unwrap_or(0.0);
+        let high = size(&before);
         let entry = largest.entry(metric).or_insert(high);
         *entry = entry.max(high);
         split.push((service, metric, role, before, since));
@@ -93,21 +121,8 @@ pub(super) fn deviations(view: &View<'_>, wanted: impl Fn(MetricRole) -> bool) -
             let pairs = pair_means(&since);
             (pairs.iter().copied().fold(f64::MIN, f64::max), pairs.iter().copied().fold(f64::MAX, f64::min))
         };
-        let floor = 0.02 * largest.get(&metric).copied().unwrap_or(0.0).abs();
-        let (mut up, mut down, mut usual) = (f64::MAX, f64::MAX, 0.0);
-        for (i, values) in
-            [&before[..], &before[before.len().saturating_sub(RECENT)..]].into_iter().enumerate()
-        {
-            let Some((median, mad, std)) = spread(values) else { continue };
-            let sd = mad.max(0.3 * std).max(0.03 * median.abs()).max(floor).max(f64::MIN_POSITIVE);
-            up = up.min((high - median) / sd);
-            down = down.min((median - low) / sd);
-            if i == 0 {
-                usual = median;
-            }
-        }
-        // A series that was always zero has no scale: any finite cap will do.
-        let (up, down) = (up.clamp(0.0, 1000.0), down.clamp(0.0, 1000.0));
+        let largest = largest.get(&metric).copied().unwrap_or(0.0);
+        let Some(Distance { up, down, usual }) = deviation(&before, high, low, largest) else { continue };
         deviations.push(Deviation { service, metric, role, up, down, usual, high, low });
     }
     deviations

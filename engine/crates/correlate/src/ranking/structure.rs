@@ -167,7 +167,7 @@ fn over_dispersion(view: &View<'_>, transition: Transition, share: f64) -> f64 {
 }
 
 /// The service that event `from` called, when it is a span of a client operation.
-fn called(view: &View<'_>, from: Symbol) -> Option<Symbol> {
+pub(crate) fn called(view: &View<'_>, from: Symbol) -> Option<Symbol> {
     let operation = view.store.symbols.find(view.name(from).strip_prefix('>')?)?;
     view.client_operations.get(&operation).copied().flatten()
 }

@@ -29,7 +29,7 @@ fn anomaly(metric: &str, time_ms: i64) -> Finding {
 
 /// What two sources find in nine minutes, of which the third is bad: a record for each step of each.
 fn found(source: usize) -> Vec<Findings> {
-    let metric = ["cpu", "queue"][source];
+    let metric = ["threads", "queue"][source];
     let step = |step: i64| {
         let time_ms = START_MS + step * STEP_MS;
         let mut findings = vec![Finding::Point {
@@ -48,7 +48,7 @@ fn found(source: usize) -> Vec<Findings> {
 }
 
 fn task() -> IncidentTask {
-    IncidentTask::new(&AnalysisSettings::default(), &["cpu", "queue"].map(str::to_owned))
+    IncidentTask::new(&AnalysisSettings::default(), &["threads", "queue"].map(str::to_owned))
 }
 
 fn give(task: &mut IncidentTask, findings: &Findings, written_ms: Option<i64>) -> Vec<Output> {

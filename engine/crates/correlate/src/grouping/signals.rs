@@ -1,0 +1,58 @@
+//! Which series open an incident by themselves or together.
+//!
+//! Statistics of one measurement (a median, a tail, a rate and a sum of the same) say one thing. What is judged by evidence opens nothing,
+//! since that knows better what is usual: CPU, latencies where there are traces, and what services report on a given graph.
+
+use super::{GrouperSettings, Suspect};
+use crate::evidence::Correlator;
+use crate::ranking::{MetricRole, role_of};
+
+/// A lone latency must be critical for so long, since where requests are few, one slow one stays in its tail for minutes; and memory, which
+/// hurts nobody as long as there is some.
+const LONE_MS: i64 = 600_000;
+/// What a name ends with that says how a measurement is summed up.
+const STATISTICS: &[&str] = &[
+    "p50", "p75", "p90", "p95", "p99", "avg", "average", "mean", "median", "max", "min", "sum", "total",
+    "rate",
+];
+
+/// What a metric measures at its service, however it is summed up.
+pub(super) fn measurement(metric: &str) -> String {
+    match role_of(metric) {
+        MetricRole::Cpu => return "cpu".to_owned(),
+        MetricRole::Memory => return "memory".to_owned(),
+        MetricRole::Latency => return "latency".to_owned(),
+        MetricRole::Availability => return "availability".to_owned(),
+        MetricRole::Requests | MetricRole::Other => {}
+    }
+    let name = metric.split(['{', '(']).next().unwrap_or(metric).to_ascii_lowercase();
+    let ending = STATISTICS.iter().find_map(|ending| name.strip_suffix(ending));
+    ending.unwrap_or(&name).trim_end_matches(['.', '_', '-']).to_owned()
+}
+
+/// Whether anomalies of a series are left to the evidence.
+pub(super) fn is_left_to_evidence(suspect: &Suspect, correlator: &Correlator) -> bool {
+    match role_of(&suspect.metric) {
+        MetricRole::Cpu => true,
+        MetricRole::Latency if correlator.has_traces() => !is_derived(suspect),
+        MetricRole::Latency | MetricRole::Availability | MetricRole::Requests => {
+            correlator.has_reports(&suspect.service)
+        }
+        MetricRole::Memory | MetricRole::Other => false,
+    }
+}
+
+/// What is derived of spans is not given where they are few.
+fn is_derived(suspect: &Suspect) -> bool {
+    ["spans.", "calls."].iter().any(|derived| suspect.metric.starts_with(derived))
+}
+
+/// Whether a series opens an incident by itself.
+pub(super) fn opens_alone(suspect: &Suspect, settings: &GrouperSettings) -> bool {
+    let is_long = || suspect.last_ms - suspect.first_ms >= LONE_MS;
+    suspect.critical_run >= settings.critical_run
+        && match role_of(&suspect.metric) {
+            MetricRole::Memory | MetricRole::Latency => is_derived(suspect) || is_long(),
+            _ => true,
+        }
+}
