@@ -42,20 +42,30 @@ pub(super) struct Lying {
 /// All committed records of a topic.
 pub(super) fn committed(topic: &str) -> Vec<Lying> {
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let into = Arc::clone(&seen);
     let connection = kafka::ConnectionSettings::new(brokers());
-    let reader = TopicReader::start(&connection, &[topic.to_owned()], PATIENCE, move |read| {
-        let record = read.record;
-        let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
-        into.lock().expect("no panic").push(Lying {
-            partition: record.partition,
-            timestamp_ms: record.timestamp_ms,
-            key: record.key.unwrap_or_default().to_vec(),
-            headers: headers.collect(),
-            payload: record.payload.to_vec(),
-        });
-    })
-    .expect("the topic can be read");
+    let start = || {
+        let into = Arc::clone(&seen);
+        TopicReader::start(&connection, &[topic.to_owned()], PATIENCE, move |read| {
+            let record = read.record;
+            let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
+            into.lock().expect("no panic").push(Lying {
+                partition: record.partition,
+                timestamp_ms: record.timestamp_ms,
+                key: record.key.unwrap_or_default().to_vec(),
+                headers: headers.collect(),
+                payload: record.payload.to_vec(),
+            });
+        })
+    };
+    // One that was created a moment ago may have no leader yet.
+    let mut reader = start();
+    wait_until("the topic is there", || {
+        if matches!(reader, Err(kafka::Error::MissingTopics { .. })) {
+            reader = start();
+        }
+        !matches!(reader, Err(kafka::Error::MissingTopics { .. }))
+    });
+    let reader = reader.expect("the topic can be read");
     wait_until("the topic is read", || reader.is_caught_up());
     reader.stop();
     std::mem::take(&mut *seen.lock().expect("no panic"))

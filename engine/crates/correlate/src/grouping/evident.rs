@@ -1,7 +1,7 @@
 //! Incidents that no series shows: opened by what has changed in the evidence (see [`crate::watch`]).
 //!
 //! An open incident accounts for a change at a service that its cause explains as long as there is evidence at the cause itself, and then
-//! for what goes on at that service: trouble that begins while a cause is quiet is not its doing. What its cause is shows in its
+//! for what goes on at that service, and for less at services that those call whom it hits: trouble that begins while a cause is quiet is not its doing. What its cause is shows in its
 //! first minute, so until then it accounts for all that has to do with it. What nobody accounts for opens an incident.
 
 use std::collections::BTreeSet;
@@ -24,20 +24,27 @@ impl Grouper {
         let graph = correlator.graph();
         let mut changes = watch::changed(correlator, now_ms);
         // Who has evidence at its cause is known before anybody accounts for what is related to it.
+        let mut of_causes: Vec<f64> = Vec::new();
         for open in &mut self.open {
             let cause = open.cause().map(str::to_owned);
             let is_going_on = now_ms - open.evident_ms <= self.settings.open_within_ms;
-            if is_going_on && changes.iter().any(|change| Some(&change.service) == cause.as_ref()) {
+            let at_cause =
+                changes.iter().find(|change| is_going_on && Some(&change.service) == cause.as_ref());
+            if at_cause.is_some() {
                 open.evident_ms = now_ms;
                 // It is not over while its cause shows.
                 open.last_anomaly_ms = open.last_anomaly_ms.max(now_ms);
             }
+            of_causes.push(at_cause.map_or(0.0, |change| change.strength));
         }
         let settings = &self.settings;
         changes.retain(|change| {
             let mut is_new = true;
-            for open in &mut self.open {
-                if open.accounts_for(&change.service, now_ms, settings, graph) {
+            for (open, of_cause) in self.open.iter_mut().zip(&of_causes) {
+                let is_weaker = change.strength < *of_cause;
+                if open.accounts_for(&change.service, now_ms, settings, graph)
+                    || (is_weaker && open.calls(&change.service, graph))
+                {
                     open.evident.insert(change.service.clone(), now_ms);
                     is_new = false;
                 }
@@ -68,9 +75,12 @@ impl Grouper {
         correlator: &Correlator,
     ) -> Option<Incident> {
         let first = group.first()?;
-        let opened_ms = group.iter().map(|change| change.since_ms).min()?;
+        let graph = correlator.graph();
+        // Of all that has to do with each other those that may suffer from the one with the strongest evidence belong to it for sure.
+        let hit = || group.iter().filter(|change| explains(graph, &first.service, &change.service));
+        let opened_ms = hit().map(|change| change.since_ms).min()?;
         let mut members = Members::new();
-        for change in group {
+        for change in hit() {
             let member = Member {
                 first_ms: change.since_ms,
                 last_ms: now_ms,
@@ -83,7 +93,6 @@ impl Grouper {
         }
         // Series that are suspect at the same time belong to it.
         let (from_ms, hops_max) = (now_ms - self.settings.open_within_ms, self.settings.hops_max);
-        let graph = correlator.graph();
         let mut wait_until_ms = now_ms;
         for (key, suspect) in &mut self.suspects {
             let is_near = suspect.last_ms >= from_ms
@@ -132,6 +141,11 @@ impl OpenIncident {
     /// Whether it was opened by evidence of which more is to come.
     pub(super) fn is_unsettled(&self, now_ms: i64) -> bool {
         !self.evident.is_empty() && now_ms - self.noticed_ms < FRESH_MS
+    }
+
+    /// Whether one of those that it hits calls a service: that is asked for other things then, or for fewer.
+    fn calls(&self, service: &str, graph: &ServiceGraph) -> bool {
+        self.members.keys().any(|member| explains(graph, service, member))
     }
 
     fn cause(&self) -> Option<&str> {
