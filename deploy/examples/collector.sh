@@ -17,7 +17,10 @@ if [ ! -x "$build/otelcol-kafka" ]; then
   # The builder's own compilation also wants what only tests of the modules need, so only its sources are taken.
   (cd "$work" && go run "go.opentelemetry.io/collector/cmd/builder@$version" --config builder.yaml \
     --skip-get-modules --skip-compilation) >"$work/builder.log" 2>&1 || fail "the sources could not be made"
-  (cd "$build" && GOFLAGS=-mod=mod go build -trimpath -ldflags "-s -w" -o otelcol-kafka .) >"$work/go.log" 2>&1 ||
+  modules=$(sed -n 's/^  - gomod: \(.*\) \(v.*\)/\1@\2/p' "$work/builder.yaml")
+  # shellcheck disable=SC2086
+  (cd "$build" && rm -f go.mod go.sum && go mod init foreshock.example/otelcol-kafka && go get $modules &&
+    GOFLAGS=-mod=mod go build -trimpath -ldflags "-s -w" -o otelcol-kafka .) >"$work/go.log" 2>&1 ||
     fail "the Collector could not be built"
 fi
 
