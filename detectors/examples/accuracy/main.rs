@@ -69,7 +69,7 @@ fn constants_with<'a>(replaced: impl IntoIterator<Item = (&'a str, f64)>) -> Con
 fn main() {
     let mut folder = None;
     let (mut replaced, mut settings, mut search) = (Vec::new(), 12, 0);
-    let mut per_file = false;
+    let (mut each, mut per_file) = (false, false);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -77,6 +77,7 @@ fn main() {
         match (argument.as_str(), argument.split_once('=')) {
             ("--settings", _) => settings = number(),
             ("--search", _) => search = number(),
+            ("--each", _) => each = true,
             ("--per-file", _) => per_file = true,
             (_, Some((name, value))) => replaced.push((name, value.parse().expect("a number"))),
             _ => folder = Some(PathBuf::from(argument)),
@@ -95,11 +96,18 @@ fn main() {
     let plain = data.scored(&constants, Nuisance::NONE);
     print("plain", figures(&plain));
     if settings > 0 {
-        for (name, nuisances) in
-            [("units", Nuisance::units(settings)), ("mean", Nuisance::settings(settings))]
-        {
+        for (name, nuisances) in [
+            ("units", Nuisance::units(settings)),
+            ("zeros", Nuisance::offsets(settings)),
+            ("beginnings", Nuisance::beginnings(settings)),
+            ("warm-ups", Nuisance::warmups(settings)),
+            ("all", Nuisance::settings(settings)),
+        ] {
             let all: Vec<[f64; 8]> =
                 nuisances.into_iter().map(|nuisance| figures(&data.scored(&constants, nuisance))).collect();
+            if each {
+                all.iter().enumerate().for_each(|(i, figures)| print(&format!("  {i}"), *figures));
+            }
             let mean = |i: usize| all.iter().map(|figures| figures[i]).sum::<f64>() / all.len() as f64;
             print(name, std::array::from_fn(mean));
         }

@@ -33,6 +33,21 @@ impl Nuisance {
         (0..count).map(|k| Self { factor: (k as f64 / count as f64).exp2(), ..Self::NONE }).collect()
     }
 
+    /// Other zeros only.
+    pub fn offsets(count: usize) -> Vec<Self> {
+        Self::settings(count).into_iter().map(|Self { offset, .. }| Self { offset, ..Self::NONE }).collect()
+    }
+
+    /// Other beginnings only.
+    pub fn beginnings(count: usize) -> Vec<Self> {
+        (0..count).map(|skipped| Self { skipped, ..Self::NONE }).collect()
+    }
+
+    /// Other lengths of warm-up only.
+    pub fn warmups(count: usize) -> Vec<Self> {
+        Self::settings(count).into_iter().map(|Self { warmup, .. }| Self { warmup, ..Self::NONE }).collect()
+    }
+
     /// All of it at once.
     pub fn settings(count: usize) -> Vec<Self> {
         let setting = |k: usize| {

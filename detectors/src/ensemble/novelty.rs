@@ -61,8 +61,12 @@ impl Novelty {
         if self.first.len() == setting.constants.first_blocks {
             let first = std::mem::take(&mut self.first);
             let mut picture = Picture::of(&first, setting);
-            for (local_ms, block) in first {
+            let empty = (setting.constants.empty_share * first.len() as f64) as usize;
+            for (i, (local_ms, block)) in first.into_iter().enumerate() {
                 picture.observe(LocalTime { local_ms, is_holiday: false }, block, setting);
+                if i + 1 == empty {
+                    picture.distance = setting.constants.empty_distance;
+                }
             }
             self.picture = Some(Box::new(picture));
         }
@@ -339,5 +343,36 @@ impl Season {
             && is_size(self.around_level)
             && is_size(self.around_day)
             && self.absence.is_sound()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_recording_begins_hardly_decides_what_is_usual() {
+        let value = |i: u32| {
+            let noise = f64::from(i.wrapping_mul(2_654_435_761) >> 16) / 65_536.0;
+            10.0 * (f64::from(i) / 40.0).sin() + 4.0 * noise
+        };
+        // How far apart the mean distances are, of forty beginnings.
+        let spread = |constants: Constants| {
+            let pace = Pace::of(BLOCK_S, &constants);
+            let distance = |begins: u32| {
+                let mut novelty = Novelty::default();
+                for i in begins..begins + 300 {
+                    let at = LocalTime { local_ms: i64::from(i) * 300_000, is_holiday: false };
+                    novelty.observe(at, value(i), Setting { pace: &pace, constants: &constants });
+                }
+                novelty.picture.map_or(0.0, |picture| picture.distance)
+            };
+            let mut distances: Vec<f64> = (0..40).map(distance).collect();
+            distances.sort_by(f64::total_cmp);
+            distances[39] / distances[0]
+        };
+        let with = spread(Constants::default());
+        let without = spread(Constants { empty_share: 0.0, ..Constants::default() });
+        assert!(with < 2.0 && without > 3.0, "{with}, {without}");
     }
 }
