@@ -31,9 +31,10 @@ impl<D: Detector> DetectorBank for Bank<D> {
     fn observe(&mut self, slots: &[Slot], points: &[Point], verdicts: &mut Vec<Option<Verdict>>) {
         assert_eq!(slots.len(), points.len(), "a slot for each point");
         let Self { detector, states, slices } = self;
-        let count = slots.iter().map(|Slot(slot)| *slot as usize + 1).max().unwrap_or(0);
-        if count > states.len() {
-            states.resize_with(count, D::State::default);
+        if let Some(last) = slots.iter().map(|Slot(slot)| *slot).max()
+            && last as usize >= states.len()
+        {
+            states.resize_with(last as usize + 1, D::State::default);
         }
         if let Some(slices) = slices {
             slots.iter().for_each(|Slot(slot)| slices.keep(states, *slot as usize));

@@ -35,9 +35,23 @@ pub(crate) fn validate_smallest(min_abs_dev: f64, min_rel_dev: f64) -> Result<()
     InvalidParameters::unless(size(min_rel_dev), "min_rel_dev must be 0 or more")
 }
 
-/// As `max` of numbers, in one instruction: the other asks about each first whether it is one.
+/// a / (a + b), of sizes of which both may be infinite; 1 then.
+fn share(a: f64, b: f64) -> f64 {
+    let sum = a + b;
+    if sum.is_finite() {
+        return a / sum;
+    }
+    let ratio = a / b;
+    if ratio.is_finite() { ratio / (1.0 + ratio) } else { 1.0 }
+}
+
+/// As `max` and `min` of numbers, in one instruction: those ask about each first whether it is one.
 pub(crate) fn larger(a: f64, b: f64) -> f64 {
     if a > b { a } else { b }
+}
+
+pub(crate) fn smaller(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
 }
 
 /// The part of a detector's parameters that says which deviations are worth an alarm.
@@ -71,8 +85,7 @@ impl Deviation {
         let deviation = value - expected;
         let counted = self.direction.counted(deviation);
         // At the margin the score is 0.5; a margin of zero lets any deviation count.
-        let ratio = if counted == 0.0 { 0.0 } else { counted / margin };
-        let anomaly_score = if ratio.is_finite() { ratio / (1.0 + ratio) } else { 1.0 };
+        let anomaly_score = if counted == 0.0 { 0.0 } else { share(counted, margin) };
         let (lower, upper) = (finite(expected - margin), finite(expected + margin));
         Verdict { expected, lower, upper, anomaly_score }
     }

@@ -11,7 +11,7 @@ use std::cell::Cell;
 
 use serde::{Deserialize, Serialize};
 
-use crate::deviation::{ANOMALOUS_WEIGHT, larger};
+use crate::deviation::{ANOMALOUS_WEIGHT, larger, smaller};
 use crate::{Detector, Deviation, Direction, InvalidParameters, Point, Verdict};
 
 /// Parameters, shared by every series the detector watches.
@@ -131,7 +131,7 @@ impl Detector for Ewma {
             // A little more than sigma may be learned at a time, or a flat series could never learn that it moves.
             limit = larger(self.clip_sigmas * sigma, deviation.smallest(mean));
         }
-        let learned = (point.value - mean).clamp(-limit, limit);
+        let learned = larger(smaller(point.value - mean, limit), -limit);
         let variance = (1.0 - weight) * (variance + weight * learned * learned);
         if variance.is_finite() {
             state.mean = mean + weight * learned;

@@ -208,9 +208,10 @@ impl<const AXES: usize> Places<AXES> {
         // Almost always the place is known; the loop that finds it does nothing else.
         if let Some(i) = self.find(at, radius as u16, now) {
             let place = Place { visited: now as u16, ..self.get(i) };
-            // What is visited often comes to the front, where it is found soon.
-            self.set(i, self.get(i / 2));
-            self.set(i / 2, place);
+            // What was visited of late is in the first group, where it is found soon.
+            let front = if i < GROWTH { i } else { now as usize % GROWTH };
+            self.set(i, self.get(front));
+            self.set(front, place);
             return 0.0;
         }
         let (nearest, oldest) = self.survey(at, now as u16);
@@ -364,7 +365,7 @@ mod tests {
             let found = plain.iter().position(|place| live(place) && apart(place, at) <= reach);
             let expected = if let Some(i) = found {
                 plain[i].visited = now as u16;
-                plain.swap(i, i / 2);
+                plain.swap(i, if i < GROWTH { i } else { now as usize % GROWTH });
                 0.0
             } else {
                 let nearest = plain.iter().filter(|place| live(place)).map(|place| apart(place, at)).min();
