@@ -21,8 +21,8 @@ use crate::symbols::Symbol;
 const WINDOW_BUCKETS: i64 = 6;
 /// So much must be known of the past.
 const USUAL_BUCKETS: i64 = 24;
-/// Beyond what is usual among so many tests.
-const CHANCE_NATS: f64 = 3.0;
+/// Beyond what is usual among so many tests: an hour has 60 windows, so that chance opens about one an hour at the most.
+const CHANCE_NATS: f64 = 4.1;
 /// In each half of the window.
 const HALF_NATS: f64 = 2.0;
 const BEFORE_MIN: f64 = 3.0;
