@@ -30,7 +30,7 @@ mod signals;
 use aftermath::Aftermath;
 use open::{OpenIncident, StoredTrigger, add, incident_id, rank, title_of};
 use separation::{CONVINCING, Member, Members, UNCONVINCING, are_related, explains, separate_causes};
-use signals::{is_left_to_evidence, measurement, opens_alone};
+use signals::{is_left_to_evidence, opens_alone, signal};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GrouperSettings {
@@ -247,8 +247,7 @@ impl Grouper {
         let sustained = self.suspects.values().filter(|other| {
             other.run >= settings.sustained_run && near(other) && !is_left_to_evidence(other, correlator)
         });
-        let signals: BTreeSet<(&str, String)> =
-            sustained.map(|other| (other.service.as_str(), measurement(&other.metric))).collect();
+        let signals: BTreeSet<(&str, String)> = sustained.filter_map(signal).collect();
         if signals.len() < 2 && !is_enough {
             return Vec::new();
         }
