@@ -179,6 +179,11 @@ impl Suspect {
         }
     }
 
+    /// What is less began earlier; of one time each has its place.
+    fn age(&self) -> (i64, &str, &str) {
+        (self.first_ms, &self.service, &self.metric)
+    }
+
     fn as_member(&self) -> Member {
         Member {
             first_ms: self.first_ms,
@@ -251,16 +256,28 @@ impl Grouper {
         if signals.len() < 2 && !is_enough {
             return Vec::new();
         }
+        // It began with what opens it: what is left to the evidence may have been strange for long.
+        let opens = |other: &Suspect| {
+            !is_left_to_evidence(other, correlator)
+                && (other.run >= settings.sustained_run && signal(other).is_some() || opens_alone(other, settings))
+        };
         let mut related: Vec<Suspect> = Vec::new();
+        let mut first: Option<Suspect> = None;
         self.suspects.retain(|key, other| {
             if near(other) {
+                if opens(other) && first.as_ref().is_none_or(|first| other.age() < first.age()) {
+                    first = Some(other.clone());
+                }
                 self.aftermath.remember(*key, other);
                 related.push(other.clone());
                 other.is_member = true;
             }
             other.is_member || !is_related(other)
         });
-        self.open(&related, anomaly.time_ms, correlator)
+        match first {
+            Some(first) => self.open(&first, &related, anomaly.time_ms, correlator),
+            None => Vec::new(),
+        }
     }
 
     /// Opens an incident by hand, as if something had gone wrong at `time_ms`; `now_ms` is event time.
@@ -556,9 +573,13 @@ impl Grouper {
         vec![open.incident.clone()]
     }
 
-    fn open(&mut self, suspects: &[Suspect], now_ms: i64, correlator: &Correlator) -> Vec<Incident> {
-        let key = |suspect: &&Suspect| (suspect.first_ms, suspect.service.clone(), suspect.metric.clone());
-        let Some(first) = suspects.iter().min_by_key(key) else { return Vec::new() };
+    fn open(
+        &mut self,
+        first: &Suspect,
+        suspects: &[Suspect],
+        now_ms: i64,
+        correlator: &Correlator,
+    ) -> Vec<Incident> {
         let services: BTreeSet<String> = suspects.iter().map(|suspect| suspect.service.clone()).collect();
         let roles = || suspects.iter().map(|suspect| role_of(&suspect.metric));
         let has_latency = roles().any(|role| role == MetricRole::Latency);
