@@ -259,7 +259,8 @@ impl Grouper {
         // It began with what opens it: what is left to the evidence may have been strange for long.
         let opens = |other: &Suspect| {
             !is_left_to_evidence(other, correlator)
-                && (other.run >= settings.sustained_run && signal(other).is_some() || opens_alone(other, settings))
+                && (other.run >= settings.sustained_run && signal(other).is_some()
+                    || opens_alone(other, settings))
         };
         let mut related: Vec<Suspect> = Vec::new();
         let mut first: Option<Suspect> = None;

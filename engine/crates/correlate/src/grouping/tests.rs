@@ -413,3 +413,51 @@ fn the_end_of_what_has_become_usual_is_no_incident() {
     assert_eq!(opened_by(300_000, &[&shift[..], &back, &usual(5.0, 10), &[(5.0, 50.0); 10]].concat()), 2);
     assert_eq!(opened_by(300_000, &[&shift[..], &usual(50.0, 3 * 288), &back].concat()), 2);
 }
+
+/// When an incident opened, if series with anomalies each minute from those on do open one.
+fn opened_of(series: &[(&str, &str, i64)], severity: Severity, minutes: i64) -> Option<Incident> {
+    let correlator = correlator();
+    let mut grouper = Grouper::default();
+    (0..minutes).find_map(|minute| {
+        let due = series.iter().filter(|(_, _, from)| minute >= *from);
+        let observed = due
+            .map(|(service, metric, _)| anomaly(1_000_000 + minute * 60_000, service, metric, severity))
+            .flat_map(|anomaly| grouper.observe(&anomaly, &correlator))
+            .collect::<Vec<_>>();
+        observed.into_iter().next()
+    })
+}
+
+#[test]
+fn load_makes_no_other_series_more_suspect() {
+    let opened = |series: &[&str]| {
+        let series: Vec<_> = series.iter().map(|metric| ("store", *metric, 0)).collect();
+        opened_of(&series, Severity::Warning, 30).is_some()
+    };
+    assert!(opened(&["queue", "latency_p95"]));
+    assert!(opened(&["network_receive_errors", "queue"]), "what is lost is no load");
+    assert!(!opened(&["syscalls_read", "syscalls_write"]), "both say how many requests there are");
+    assert!(!opened(&["network_receive_bytes", "latency_p95"]));
+}
+
+#[test]
+fn load_alone_opens_an_incident_when_it_is_critical_for_long() {
+    let opened = opened_of(&[("store", "network_receive_bytes", 0)], Severity::Critical, 30);
+    assert_eq!(opened.map(|incident| incident.updated_ms), Some(1_600_000));
+}
+
+#[test]
+fn what_all_services_on_a_node_report_is_one_signal() {
+    let node = [("store", "node_cpu_usage", 0), ("cart", "node_cpu_usage", 0)];
+    assert_eq!(opened_of(&node, Severity::Warning, 30), None);
+    let own = [("store", "node_cpu_usage", 0), ("cart", "queue", 0)];
+    assert!(opened_of(&own, Severity::Warning, 30).is_some());
+}
+
+#[test]
+fn an_incident_begins_with_what_opens_it() {
+    let series = [("store", "cpu", 0), ("cart", "queue", 10), ("cart", "errors", 11)];
+    let opened = opened_of(&series, Severity::Warning, 30).expect("two signals");
+    assert_eq!(opened.opened_ms, 1_600_000, "CPU is left to the evidence");
+    assert_eq!(opened.services, ["cart", "store"]);
+}
