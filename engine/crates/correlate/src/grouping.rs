@@ -28,7 +28,7 @@ mod separation;
 mod signals;
 
 use aftermath::Aftermath;
-use open::{OpenIncident, StoredTrigger, add, incident_id, rank, title_of};
+use open::{OpenIncident, StoredTrigger, add, incident_id, rank};
 use separation::{CONVINCING, Member, Members, UNCONVINCING, are_related, explains, separate_causes};
 use signals::{is_left_to_evidence, opens_alone, signal};
 
@@ -569,7 +569,7 @@ impl Grouper {
         open.incident.version += 1;
         open.incident.state = IncidentState::Updated;
         open.incident.updated_ms = anomaly.time_ms;
-        open.incident.title = title_of(&open.incident, &open.first_metric);
+        open.entitle();
         open.exemplify();
         vec![open.incident.clone()]
     }

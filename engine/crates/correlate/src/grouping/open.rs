@@ -102,6 +102,36 @@ impl OpenIncident {
         self.incident.root_causes.first().map(|cause| cause.service.as_str())
     }
 
+    /// Gives it its title: what was noticed, where first, and the likeliest cause.
+    pub fn entitle(&mut self) {
+        self.incident.title = self.title();
+    }
+
+    fn title(&self) -> String {
+        let cause = self.first_cause();
+        let first = self.members.iter().filter(|(_, member)| member.metric == self.first_metric);
+        let first =
+            first.min_by_key(|(service, member)| (member.first_ms, *service)).map(|(service, _)| service);
+        let Some(first) = first.or(self.incident.services.first()) else {
+            return match cause {
+                Some(cause) => format!("Opened by hand, likely caused by {cause}"),
+                None => "Opened by hand".to_owned(),
+            };
+        };
+        let others: Vec<&String> =
+            self.incident.services.iter().filter(|service| *service != first).collect();
+        let where_else = match others.as_slice() {
+            [] => String::new(),
+            [other] => format!(" and {other}"),
+            others => format!(" and {} others", others.len()),
+        };
+        let noticed = format!("{} on {first}{where_else}", self.first_metric);
+        match cause {
+            Some(cause) => format!("{noticed}, likely caused by {cause}"),
+            None => noticed,
+        }
+    }
+
     /// Names traces that show it: those of the first cause, then of who suffers most.
     pub fn exemplify(&mut self) {
         let cause = self.first_cause();
@@ -227,7 +257,7 @@ impl OpenIncident {
             let known_ms = self.evident.entry(service.clone()).or_insert(*last_ms);
             *known_ms = (*known_ms).max(*last_ms);
         }
-        self.incident.title = title_of(&self.incident, &self.first_metric);
+        self.entitle();
     }
 }
 
@@ -281,28 +311,9 @@ pub(super) fn rank(
     open.ranked_ms = now_ms;
     open.incident.root_causes = ranked.into_iter().map(|ranked| ranked.cause).collect();
     open.incident.changes = correlator.changes_near(open.trigger.time_ms, settings.changes_before_ms, now_ms);
-    open.incident.title = title_of(&open.incident, &open.first_metric);
+    open.entitle();
     open.exemplify();
     first
-}
-
-pub(super) fn title_of(incident: &Incident, first_metric: &str) -> String {
-    if incident.services.is_empty() {
-        return match incident.root_causes.first() {
-            Some(cause) => format!("Opened by hand, likely caused by {}", cause.service),
-            None => "Opened by hand".to_owned(),
-        };
-    }
-    let services = match incident.services.as_slice() {
-        [one] => one.clone(),
-        [one, two] => format!("{one} and {two}"),
-        [one, others @ ..] => format!("{one} and {} others", others.len()),
-        [] => String::new(),
-    };
-    match incident.root_causes.first() {
-        Some(cause) => format!("{first_metric} on {services}, likely caused by {}", cause.service),
-        None => format!("{first_metric} on {services}"),
-    }
 }
 
 /// Follows from what opened the incident alone, so that a replay gives the same.
