@@ -266,4 +266,9 @@ impl Correlator {
     pub(crate) fn ranked_for(&self, trigger: &Trigger, now_ms: i64) -> Vec<Ranked> {
         ranking::rank(self, trigger, now_ms)
     }
+
+    /// As [`Correlator::ranked_for`], for what `cause` does not explain.
+    pub(crate) fn ranked_beside(&self, cause: &str, trigger: &Trigger, now_ms: i64) -> Vec<Ranked> {
+        ranking::rank_beside(self, trigger, now_ms, cause)
+    }
 }

@@ -15,7 +15,7 @@ pub mod resource;
 pub mod self_time;
 pub mod structure;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Evidence, RootCause};
 
@@ -89,6 +89,8 @@ pub struct View<'a> {
     pub(crate) first_bucket: i64,
     /// Client operations -> the callee that they always call, if there is one.
     pub(crate) client_operations: BTreeMap<Symbol, Option<Symbol>>,
+    /// Services whose trouble has a known cause: what goes on inside of them says nothing about others that they call.
+    pub(crate) explained: BTreeSet<Symbol>,
 }
 
 /// Share of an operation's spans that call another service, from which it is a client operation.
@@ -120,7 +122,8 @@ impl<'a> View<'a> {
                 client_operations.insert(operation, usual);
             }
         }
-        Self { store, trigger, now_ms, before, since, first_bucket, client_operations }
+        let explained = BTreeSet::new();
+        Self { store, trigger, now_ms, before, since, first_bucket, client_operations, explained }
     }
 
     pub(crate) fn has_traces(&self) -> bool {
@@ -164,7 +167,23 @@ pub(crate) struct Ranked {
 }
 
 pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ranked> {
-    let view = View::new(store, *trigger, now_ms);
+    rank_view(&View::new(store, *trigger, now_ms))
+}
+
+/// As [`rank`], for what `cause` does not explain.
+pub(crate) fn rank_beside(store: &Correlator, trigger: &Trigger, now_ms: i64, cause: &str) -> Vec<Ranked> {
+    let mut view = View::new(store, *trigger, now_ms);
+    let graph = store.graph();
+    let suffers = |service: &Symbol| {
+        let service = store.symbols.name(*service);
+        service == cause || graph.downstream(service).contains(cause)
+    };
+    view.explained = store.services.iter().copied().filter(suffers).collect();
+    rank_view(&view)
+}
+
+fn rank_view(view: &View<'_>) -> Vec<Ranked> {
+    let store = view.store;
     let mut causes: BTreeMap<Symbol, Ranked> = store
         .services
         .iter()
@@ -179,7 +198,7 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ra
     let mut convincing_of: BTreeMap<(Symbol, &str), f64> = BTreeMap::new();
     let mut strongest_kind: BTreeMap<Symbol, f64> = BTreeMap::new();
     for ranker in RANKERS {
-        let mut findings = (ranker.rank)(&view);
+        let mut findings = (ranker.rank)(view);
         findings.retain(|service, finding| finding.strength > 0.0 && causes.contains_key(service));
         let strongest = findings.values().map(|finding| finding.strength).fold(0.0, f64::max);
         for (service, finding) in findings {
@@ -207,7 +226,7 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ra
             cause.evidence.extend(evidence);
         }
     }
-    explain(&view, &mut causes, &convincing_of);
+    explain(view, &mut causes, &convincing_of);
     let mut ranked: Vec<Ranked> = causes.into_values().collect();
     ranked.sort_by(|Ranked { cause: a, .. }, Ranked { cause: b, .. }| {
         b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service))

@@ -1,7 +1,8 @@
 //! Whether the members of an incident are one problem or several, judged by what their causes can explain.
 //!
 //! Trouble goes from callee to caller, so a cause explains itself and what calls it, directly or over others. Members that the
-//! first cause does not explain, among them one with convincing evidence of its own, are a second problem.
+//! first cause does not explain, among them one with convincing evidence of its own, are a second problem. What goes on inside of who suffers
+//! from the first cause is no such evidence: a request that fails at one call no longer makes the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,7 +81,7 @@ pub(super) fn separate_causes(
     } else {
         trigger
     };
-    let ranked = correlator.ranked_for(&trigger, now_ms);
+    let ranked = correlator.ranked_beside(first_cause, &trigger, now_ms);
     let conviction: BTreeMap<&str, f64> =
         ranked.iter().map(|ranked| (ranked.cause.service.as_str(), ranked.conviction)).collect();
     let of_first = graph.downstream(first_cause);

@@ -110,6 +110,7 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
             called(view, from)
         };
         match callee.filter(|&callee| callee != service) {
+            Some(_) if view.explained.contains(&service) => {}
             Some(callee) => calls.entry((service, callee)).or_default().push(changed),
             None => own.entry(service).or_default().push(changed),
         }

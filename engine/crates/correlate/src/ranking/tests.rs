@@ -56,16 +56,9 @@ fn feed(correlator: &mut Correlator, step_ms: i64, fault: impl Fn(&str) -> Fault
             }
             at_us += client_us + 100;
         }
-        spans.push((
-            start_us,
-            at_us - start_us,
-            trace_id,
-            trace_id as u64 * 10,
-            None,
-            "web",
-            "page".to_owned(),
-            false,
-        ));
+        let fails = second * 1000 >= TRIGGER_MS && fault("web").error_log;
+        let page = "page".to_owned();
+        spans.push((start_us, at_us - start_us, trace_id, trace_id as u64 * 10, None, "web", page, fails));
     }
     spans.sort_by_key(|span| span.0 + span.1);
     let mut collector = TraceCollector::default();
@@ -254,4 +247,17 @@ fn change_breaks_a_tie() {
         time_ms: TRIGGER_MS - 60_000,
     });
     check(&correlator.rank(TRIGGER_MS, END_MS), "store", "change");
+}
+
+#[test]
+fn what_goes_on_inside_of_who_suffers_from_a_cause_is_no_evidence_beside_it() {
+    let mut correlator = Correlator::default();
+    // The page logs that something failed, and the last that it called is ads.
+    feed(&mut correlator, 1_000, |service| Fault { error_log: service == "web", ..Fault::default() });
+    let trigger = Trigger { time_ms: TRIGGER_MS, family: None };
+    let of_ads = |ranked: Vec<Ranked>| {
+        ranked.into_iter().find(|ranked| ranked.cause.service == "ads").map(|ranked| ranked.conviction)
+    };
+    assert!(of_ads(correlator.ranked_for(&trigger, END_MS)) > Some(0.5));
+    assert_eq!(of_ads(correlator.ranked_beside("cart", &trigger, END_MS)), Some(0.0));
 }
