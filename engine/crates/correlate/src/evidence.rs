@@ -20,6 +20,8 @@ pub const BUCKET_MS: i64 = 10_000;
 const RECENT_BUCKETS: i64 = 120;
 /// Buckets after which the long baseline forgets half: one hour.
 const FORGET_BUCKETS: i64 = 360;
+/// So many in a row are added up once, so that what was usual before some bucket need not be added up from all of them.
+const BLOCK_BUCKETS: i64 = 10;
 const GRAPH_FORGET_MS: i64 = 3_600_000;
 const SERIES_POINTS: usize = 128;
 const CHANGES_MAX: usize = 1_000;
@@ -40,6 +42,10 @@ impl Default for CorrelatorLimits {
     }
 }
 
+fn block_of(bucket: i64) -> i64 {
+    bucket.div_euclid(BLOCK_BUCKETS)
+}
+
 /// Counts of what the limits turned away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
@@ -58,6 +64,9 @@ pub struct Correlator {
     pub(crate) past: TraceStats,
     /// Bucket number -> statistics of the traces that started in it.
     pub(crate) recent: BTreeMap<i64, TraceStats>,
+    /// Block number -> the sum of its buckets in `recent`, of some blocks; which follows from those.
+    #[serde(skip)]
+    blocks: BTreeMap<i64, TraceStats>,
     /// (service, metric) -> (time, value), oldest first.
     pub(crate) series: BTreeMap<(Symbol, Symbol), VecDeque<(i64, f64)>>,
     /// What metrics of these measure, of those that measure something known. Follows from the names.
@@ -84,6 +93,7 @@ impl Correlator {
             operation_service: BTreeMap::new(),
             past: TraceStats::default(),
             recent: BTreeMap::new(),
+            blocks: BTreeMap::new(),
             series: BTreeMap::new(),
             roles: BTreeMap::new(),
             changes: VecDeque::new(),
@@ -137,6 +147,7 @@ impl Correlator {
             self.dropped.keys += if *bucket < oldest {
                 self.past.merge(&stats, self.limits.baseline_keys)
             } else {
+                self.blocks.remove(&block_of(*bucket));
                 self.recent.entry(*bucket).or_default().merge(&stats, self.limits.bucket_keys)
             };
         }
@@ -211,6 +222,7 @@ impl Correlator {
             && *entry.key() < oldest
         {
             let (bucket, stats) = entry.remove_entry();
+            self.blocks.remove(&block_of(bucket));
             if bucket.rem_euclid(FORGET_BUCKETS) == 0 {
                 self.past.scale(0.5);
             }
@@ -218,7 +230,50 @@ impl Correlator {
         }
         if is_new_bucket {
             self.graph.decay(self.watermark_ms.saturating_sub(GRAPH_FORGET_MS));
+            self.sum_blocks();
         }
+    }
+
+    /// Adds blocks up that are over.
+    fn sum_blocks(&mut self) {
+        let now = block_of(self.watermark_ms.div_euclid(BUCKET_MS)) * BLOCK_BUCKETS;
+        for block in self.blocks_before(now) {
+            if !self.blocks.contains_key(&block) {
+                self.blocks.insert(block, self.sum_of(block));
+            }
+        }
+    }
+
+    /// All blocks with buckets before that one, by time.
+    fn blocks_before(&self, bucket: i64) -> Vec<i64> {
+        let mut blocks: Vec<i64> = self.recent.range(..bucket).map(|(bucket, _)| block_of(*bucket)).collect();
+        blocks.dedup();
+        blocks
+    }
+
+    fn sum_of(&self, block: i64) -> TraceStats {
+        let mut sum = TraceStats::default();
+        for (_, stats) in self.recent.range(block * BLOCK_BUCKETS..(block + 1) * BLOCK_BUCKETS) {
+            sum.merge(stats, usize::MAX);
+        }
+        sum
+    }
+
+    /// What is known of the time before a bucket. Blocks are added up first, whether that was done already or not, since the order decides
+    /// how sums are rounded.
+    pub(crate) fn before(&self, bucket: i64) -> TraceStats {
+        let mut before = self.past.clone();
+        let begun = block_of(bucket) * BLOCK_BUCKETS;
+        for block in self.blocks_before(begun) {
+            match self.blocks.get(&block) {
+                Some(sum) => before.merge(sum, usize::MAX),
+                None => before.merge(&self.sum_of(block), usize::MAX),
+            };
+        }
+        for (_, stats) in self.recent.range(begun..bucket) {
+            before.merge(stats, usize::MAX);
+        }
+        before
     }
 
     /// The call graph: edges of spans of the last hour and those that were given.
@@ -270,5 +325,56 @@ impl Correlator {
     /// As [`Correlator::ranked_for`], for what `cause` does not explain.
     pub(crate) fn ranked_beside(&self, cause: &str, trigger: &Trigger, now_ms: i64) -> Vec<Ranked> {
         ranking::rank_beside(self, trigger, now_ms, cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn evidence(bucket: i64, count: u8) -> TraceEvidence {
+        let mut stats = TraceStats::default();
+        stats.transitions.insert((1, u32::from(count) % 3, 0), f32::from(count));
+        TraceEvidence {
+            names: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            buckets: [(bucket, stats)].into(),
+            ..TraceEvidence::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_before_is_the_sum_of_all_whatever_came_late_or_was_restored(
+            steps in prop::collection::vec((-30..10_i64, 1..9_u8, any::<bool>()), 1..200),
+            back in 0..40_i64,
+        ) {
+            let mut correlator = Correlator::default();
+            let mut sum = 0.0;
+            // No multiple of an hour, at which the past is halved, is among them.
+            let start = 3 * FORGET_BUCKETS + 40;
+            let first = start + steps.len() as i64 - back;
+            for (step, (lag, count, is_restored)) in (start..).zip(&steps) {
+                correlator.absorb(&evidence(step + lag, *count));
+                correlator.advance(step * BUCKET_MS);
+                sum += if step + lag < first { f32::from(*count) } else { 0.0 };
+                if *is_restored {
+                    correlator.blocks.clear();
+                }
+            }
+            let before: f32 = correlator.before(first).transitions.values().sum();
+            prop_assert_eq!(before, sum);
+        }
+    }
+
+    #[test]
+    fn times_that_are_far_apart_are_summed_as_well() {
+        let mut correlator = Correlator::default();
+        for bucket in [-900_000_000_000_i64, 0, 900_000_000_000] {
+            correlator.absorb(&evidence(bucket, 1));
+        }
+        let count = |bucket| correlator.before(bucket).transitions.values().sum::<f32>();
+        assert_eq!((count(1), count(i64::MAX / BUCKET_MS)), (2.0, 3.0));
     }
 }

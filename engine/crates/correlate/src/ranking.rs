@@ -102,11 +102,8 @@ impl<'a> View<'a> {
     pub(crate) fn new(store: &'a Correlator, trigger: Trigger, now_ms: i64) -> Self {
         // The bucket in which the trigger lies goes to the window: early is cheaper than late.
         let first_bucket = trigger.time_ms.div_euclid(BUCKET_MS);
-        let mut before = store.past.clone();
+        let before = store.before(first_bucket);
         let mut since = TraceStats::default();
-        for stats in store.recent.range(..first_bucket).map(|entry| entry.1) {
-            before.merge(stats, usize::MAX);
-        }
         for (_, stats) in store.recent.range(first_bucket..=now_ms.div_euclid(BUCKET_MS).max(first_bucket)) {
             since.merge(stats, usize::MAX);
         }

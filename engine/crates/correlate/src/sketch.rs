@@ -25,8 +25,23 @@ impl Sketch {
     }
 
     pub fn merge(&mut self, other: &Self) {
+        if self.bins.is_empty() {
+            self.bins.clone_from(&other.bins);
+            return;
+        }
+        let known = self.bins.len();
+        let mut at = 0;
         for &(bin, weight) in &other.bins {
-            self.add_bin(bin, weight);
+            while at < known && self.bins[at].0 < bin {
+                at += 1;
+            }
+            match self.bins[..known].get_mut(at) {
+                Some(own) if own.0 == bin => own.1 += weight,
+                _ => self.bins.push((bin, weight)),
+            }
+        }
+        if self.bins.len() > known {
+            self.bins.sort_unstable_by_key(|entry| entry.0);
         }
     }
 

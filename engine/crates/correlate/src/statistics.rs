@@ -129,35 +129,13 @@ impl TraceStats {
 
     /// Adds another's counts; new keys past `keys_max` are dropped and counted.
     pub fn merge(&mut self, other: &Self, keys_max: usize) -> u64 {
-        let mut room = keys_max.saturating_sub(self.keys());
-        let mut dropped = 0;
-        let mut admit = |known: bool| {
-            if known {
-                return true;
-            }
-            if room == 0 {
-                dropped += 1;
-                return false;
-            }
-            room -= 1;
-            true
-        };
-        for (&operation, stats) in &other.operations {
-            if admit(self.operations.contains_key(&operation)) {
-                self.operations.entry(operation).or_default().add(stats, &|symbol| symbol);
-            }
-        }
-        for (&edge, gaps) in &other.edges {
-            if admit(self.edges.contains_key(&edge)) {
-                self.edges.entry(edge).or_default().merge(gaps);
-            }
-        }
-        for (&transition, count) in &other.transitions {
-            if admit(self.transitions.contains_key(&transition)) {
-                *self.transitions.entry(transition).or_default() += count;
-            }
-        }
-        dropped
+        let mut room = Room { keys: keys_max.saturating_sub(self.keys()), dropped: 0 };
+        let add_operation =
+            |own: &mut OperationStats, other: &OperationStats| own.add(other, &|symbol| symbol);
+        merge(&mut self.operations, &other.operations, &mut room, add_operation);
+        merge(&mut self.edges, &other.edges, &mut room, Sketch::merge);
+        merge(&mut self.transitions, &other.transitions, &mut room, |own, other| *own += other);
+        room.dropped
     }
 
     pub fn scale(&mut self, factor: f32) {
@@ -180,5 +158,96 @@ impl TraceStats {
             *count *= factor;
             *count >= 0.2
         });
+    }
+}
+
+/// What may be taken in yet, and what was not.
+struct Room {
+    keys: usize,
+    dropped: u64,
+}
+
+/// What is so many times smaller is looked up key by key, since going along all of the other takes longer.
+const MUCH_SMALLER: usize = 8;
+
+/// Adds up what both have; what is new goes in as long as there is room, by its order.
+fn merge<Key: Ord + Copy, Value: Clone>(
+    own: &mut BTreeMap<Key, Value>,
+    other: &BTreeMap<Key, Value>,
+    room: &mut Room,
+    add: impl Fn(&mut Value, &Value),
+) {
+    let mut new: Vec<(Key, &Value)> = Vec::new();
+    if other.len() * MUCH_SMALLER < own.len() {
+        for (key, value) in other {
+            match own.get_mut(key) {
+                Some(known) => add(known, value),
+                None => new.push((*key, value)),
+            }
+        }
+    } else {
+        let mut known = own.iter_mut().peekable();
+        for (key, value) in other {
+            while known.next_if(|(own_key, _)| *own_key < key).is_some() {}
+            match known.next_if(|(own_key, _)| *own_key == key) {
+                Some((_, known)) => add(known, value),
+                None => new.push((*key, value)),
+            }
+        }
+    }
+    let admitted = room.keys.min(new.len());
+    room.keys -= admitted;
+    room.dropped += (new.len() - admitted) as u64;
+    own.extend(new.into_iter().take(admitted).map(|(key, value)| (key, value.clone())));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Transition = (Symbol, Symbol, Symbol);
+
+    fn of(transitions: &[(Transition, u8)]) -> TraceStats {
+        let mut stats = TraceStats::default();
+        for ((operation, from, to), count) in transitions {
+            *stats.transitions.entry((*operation, *from, *to)).or_default() += f32::from(*count);
+            let own = stats.operations.entry(*operation).or_default();
+            own.spans += 1.0;
+            own.self_time.add(f64::from(*count), 1.0);
+            stats.edges.entry((*operation, *to)).or_default().add(f64::from(*from), 1.0);
+        }
+        stats
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_adding_up(
+            own in prop::collection::vec(((0..30_u32, 0..4_u32, 0..4_u32), 0..9_u8), 0..80),
+            other in prop::collection::vec(((0..30_u32, 0..4_u32, 0..4_u32), 0..9_u8), 0..80),
+        ) {
+            let mut merged = of(&own);
+            prop_assert_eq!(merged.merge(&of(&other), usize::MAX), 0);
+            prop_assert_eq!(merged, of(&[own, other].concat()));
+        }
+
+        #[test]
+        fn what_there_is_no_room_for_is_counted_and_what_is_known_is_added(
+            own in prop::collection::vec(((0..30_u32, 0..4_u32, 0..4_u32), 0..9_u8), 0..80),
+            other in prop::collection::vec(((0..30_u32, 0..4_u32, 0..4_u32), 0..9_u8), 0..80),
+            keys_max in 0..200_usize,
+        ) {
+            let (all, other) = (of(&[own.clone(), other.clone()].concat()), of(&other));
+            let mut merged = of(&own);
+            let known = merged.clone();
+            let dropped = merged.merge(&other, keys_max) as usize;
+            prop_assert_eq!(merged.keys() + dropped, all.keys());
+            prop_assert!(merged.keys() <= keys_max.max(known.keys()));
+            prop_assert!(known.keys() == all.keys() || dropped == 0 || merged.keys() >= keys_max);
+            for (key, count) in &merged.transitions {
+                prop_assert_eq!(count, &all.transitions[key]);
+            }
+        }
     }
 }

@@ -164,20 +164,36 @@ fn occurrences(stats: &TraceStats) -> Occurrences {
     counts
 }
 
-/// How many traces one of `all` events inside an operation stands for: spans of one trace have as much to do with each other as
-/// events of one span.
-fn traces_of_an_event(stats: &TraceStats, operation: Symbol, service: Symbol, all: f64) -> f64 {
-    let Some(own) = stats.operations.get(&operation) else { return 1.0 };
-    let alone = f64::from(own.spans - own.with_remote);
-    let called = own.callees.keys().map(|callee| {
-        let of_service = stats.operations.values().filter_map(|other| other.callees.get(callee));
-        let calls: f64 = of_service.map(|count| f64::from(*count)).sum();
-        let traces = stats.edges.get(&(service, *callee)).map_or(0.0, Sketch::count);
-        if calls > 0.0 { traces / calls } else { 1.0 }
-    });
-    let of_a_span = if alone > 0.0 { own.self_time.count() / alone } else { called.fold(0.0, f64::max) };
-    let of_an_event = f64::from(own.spans) / all;
-    of_a_span.clamp(0.0, 1.0) * of_an_event.min(1.0)
+/// How many traces one of many spans stands for, by what is known of calls.
+struct Weights<'a> {
+    stats: &'a TraceStats,
+    /// Callee -> calls of it, from whatever operation.
+    calls: BTreeMap<Symbol, f64>,
+}
+
+impl<'a> Weights<'a> {
+    fn new(stats: &'a TraceStats) -> Self {
+        let mut calls: BTreeMap<Symbol, f64> = BTreeMap::new();
+        for (&callee, &count) in stats.operations.values().flat_map(|own| &own.callees) {
+            *calls.entry(callee).or_default() += f64::from(count);
+        }
+        Self { stats, calls }
+    }
+
+    /// How many traces one of `all` events inside an operation stands for: spans of one trace have as much to do with each other as
+    /// events of one span.
+    fn of_an_event(&self, operation: Symbol, service: Symbol, all: f64) -> f64 {
+        let Some(own) = self.stats.operations.get(&operation) else { return 1.0 };
+        let alone = f64::from(own.spans - own.with_remote);
+        let called = own.callees.keys().map(|callee| {
+            let calls = self.calls.get(callee).copied().unwrap_or(0.0);
+            let traces = self.stats.edges.get(&(service, *callee)).map_or(0.0, Sketch::count);
+            if calls > 0.0 { traces / calls } else { 1.0 }
+        });
+        let of_a_span = if alone > 0.0 { own.self_time.count() / alone } else { called.fold(0.0, f64::max) };
+        let of_an_event = f64::from(own.spans) / all;
+        of_a_span.clamp(0.0, 1.0) * of_an_event.min(1.0)
+    }
 }
 
 impl Window<'_> {
@@ -185,6 +201,7 @@ impl Window<'_> {
     fn courses(&self, found: &mut BTreeMap<Symbol, Found>) -> usize {
         let (before, since) = (&self.view.before, &self.view.since);
         let (all_before, all_since) = (occurrences(before), occurrences(since));
+        let (weights_before, weights_since) = (Weights::new(before), Weights::new(since));
         let buckets: Vec<Occurrences> =
             self.buckets.iter().map(|stats| stats.map(occurrences).unwrap_or_default()).collect();
         let count =
@@ -193,8 +210,8 @@ impl Window<'_> {
         for (&(operation, from), &all) in &all_since {
             let Some(&before_all) = all_before.get(&(operation, from)) else { continue };
             let Some(&service) = self.view.store.operation_service.get(&operation) else { continue };
-            let usual_weight = traces_of_an_event(before, operation, service, before_all);
-            let weight = traces_of_an_event(since, operation, service, all);
+            let usual_weight = weights_before.of_an_event(operation, service, before_all);
+            let weight = weights_since.of_an_event(operation, service, all);
             if before_all * usual_weight < BEFORE_MIN {
                 continue;
             }
