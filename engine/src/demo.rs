@@ -10,9 +10,10 @@ use shop::{Scenario, Signal};
 
 use crate::config::{Config, SourceConfig};
 
-/// An incident may open this much before the fault (its first anomaly is dated back to the step it is in) …
-const EARLY_MS: i64 = 15_000;
-/// … and this much after its end.
+/// An incident that is noticed during a fault may be taken to have begun this much before it, since when it began is told from requests that
+/// vary by chance …
+const EARLY_MS: i64 = 60_000;
+/// … and be noticed this much after its end.
 const LATE_MS: i64 = 30_000;
 
 /// A fault that was injected: the ground truth.
@@ -43,14 +44,19 @@ impl Outcome {
     }
 }
 
-/// Finds for each fault the first incident that opened during it. `versions` are all versions in their order.
+/// Finds for each fault the first incident that was noticed during it. `versions` are all versions in their order.
 pub fn judge(faults: &[InjectedFault], versions: &[Incident]) -> Vec<Outcome> {
     faults.iter().map(|fault| outcome(fault, versions)).collect()
 }
 
 fn outcome(fault: &InjectedFault, versions: &[Incident]) -> Outcome {
-    let during = fault.start_ms - EARLY_MS..fault.end_ms + LATE_MS;
-    let opened = versions.iter().find(|version| version.version == 1 && during.contains(&version.opened_ms));
+    let during = fault.start_ms..fault.end_ms + LATE_MS;
+    let is_of_it = |version: &&Incident| {
+        version.version == 1
+            && during.contains(&version.updated_ms)
+            && version.opened_ms >= fault.start_ms - EARLY_MS
+    };
+    let opened = versions.iter().find(is_of_it);
     let last = opened.and_then(|opened| versions.iter().rfind(|version| version.incident == opened.incident));
     let rank_in = |incident: &Incident| {
         let place = incident.root_causes.iter().position(|cause| cause.service == fault.service);

@@ -616,12 +616,16 @@ impl Grouper {
             let waits = suspects.iter().map(|suspect| suspect.last_ms.saturating_add(suspect.wait_ms()));
             open.wait_until_ms = waits.max().unwrap_or(now_ms);
         }
-        opened.map(|opened| self.told_by_an_older(i64::MIN, now_ms).unwrap_or(opened)).into_iter().collect()
+        opened.map(|opened| self.told_by_an_older(now_ms, |_| true).unwrap_or(opened)).into_iter().collect()
     }
 
-    /// What was just opened has the first cause of an older incident that goes on and has news since `since_ms`: it becomes a part
-    /// of that one, without being told of by itself.
-    fn told_by_an_older(&mut self, since_ms: i64, now_ms: i64) -> Option<Incident> {
+    /// What was just opened has the first cause of an older incident that goes on and may tell of it: it becomes a part of that one, without
+    /// being told of by itself.
+    fn told_by_an_older(
+        &mut self,
+        now_ms: i64,
+        may_tell: impl Fn(&OpenIncident) -> bool,
+    ) -> Option<Incident> {
         let (newest, older) = self.open.split_last_mut()?;
         // By chance anything may come first.
         let cause = newest.incident.root_causes.first().filter(|cause| cause.score >= CONVINCING)?;
@@ -629,8 +633,7 @@ impl Grouper {
         let is_of_it = |open: &&mut OpenIncident| {
             let is_going_on =
                 newest.incident.opened_ms - open.last_anomaly_ms <= self.settings.open_within_ms;
-            let has_news = open.incident.updated_ms >= since_ms;
-            !open.by_hand && is_going_on && has_news && open.first_cause() == Some(cause)
+            !open.by_hand && is_going_on && may_tell(open) && open.first_cause() == Some(cause)
         };
         let open = older.iter_mut().find(is_of_it)?;
         open.take_in(newest);

@@ -58,9 +58,12 @@ impl Grouper {
             changes = others;
             let version = self.open_by_evidence(&group, now_ms, correlator);
             let is_first = opened.is_empty();
-            // Those of one time with one first cause are one.
+            // Those of one time with one first cause are one, and so are those with one that shows.
             opened.extend(version.map(|version| {
-                let whole = (!is_first).then(|| self.told_by_an_older(now_ms, now_ms)).flatten();
+                let whole = self.told_by_an_older(now_ms, |older| {
+                    let shows = now_ms - older.evident_ms <= FRESH_MS;
+                    shows || (!is_first && older.incident.updated_ms >= now_ms)
+                });
                 whole.unwrap_or(version)
             }));
         }
