@@ -1,7 +1,7 @@
 //! Pages a week, with a budget, over series that a generator makes: detectors, incidents and alerts as in the engine.
 //!
 //! `cargo run --release -p foreshock-pipeline --example page_budget -- [--series N] [--weeks N] [--pages N] [--teams N] [--faults N]
-//! [--kind KIND]`
+//! [--kind KIND] [--seed N]`
 //!
 //! Each ten series are a service, and services are dealt out to teams, each of which has a budget. After a week of learning there are
 //! weeks without any fault, in which pages are counted; then services have faults, all their series at once, so many of each
@@ -43,10 +43,12 @@ struct Options {
     /// Of each kind.
     faults: usize,
     kind: Option<String>,
+    /// Other series of the same kinds.
+    seed: u64,
 }
 
 fn options() -> Options {
-    let mut options = Options { series: 10_000, weeks: 4, pages: 3.0, teams: 1, faults: 5, kind: None };
+    let mut options = Options { series: 10_000, weeks: 4, pages: 3.0, teams: 1, faults: 5, kind: None, seed: 0 };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let value = arguments.next().expect("a value behind each option");
@@ -58,6 +60,7 @@ fn options() -> Options {
             "--teams" => options.teams = number(),
             "--faults" => options.faults = number(),
             "--kind" => options.kind = Some(value),
+            "--seed" => options.seed = value.parse().expect("a whole number"),
             other => panic!("{other}: not an option"),
         }
     }
@@ -115,7 +118,7 @@ fn main() -> ExitCode {
     let detectors = detectors(options.kind.as_deref());
     let mut analysis = Analysis::new(&settings, &detectors).expect("detectors of these kinds");
 
-    let mut randoms: Vec<Random> = (0..options.series).map(|i| Random::new(i as u64)).collect();
+    let mut randoms: Vec<Random> = (0..options.series).map(|i| Random::new((options.seed << 32) + i as u64)).collect();
     let services: Vec<Service> = randoms
         .iter_mut()
         .enumerate()
