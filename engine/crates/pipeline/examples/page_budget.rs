@@ -48,7 +48,8 @@ struct Options {
 }
 
 fn options() -> Options {
-    let mut options = Options { series: 10_000, weeks: 4, pages: 3.0, teams: 1, faults: 5, kind: None, seed: 0 };
+    let mut options =
+        Options { series: 10_000, weeks: 4, pages: 3.0, teams: 1, faults: 5, kind: None, seed: 0 };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let value = arguments.next().expect("a value behind each option");
@@ -118,7 +119,8 @@ fn main() -> ExitCode {
     let detectors = detectors(options.kind.as_deref());
     let mut analysis = Analysis::new(&settings, &detectors).expect("detectors of these kinds");
 
-    let mut randoms: Vec<Random> = (0..options.series).map(|i| Random::new((options.seed << 32) + i as u64)).collect();
+    let mut randoms: Vec<Random> =
+        (0..options.series).map(|i| Random::new((options.seed << 32) + i as u64)).collect();
     let services: Vec<Service> = randoms
         .iter_mut()
         .enumerate()
