@@ -34,20 +34,24 @@ fn resources(store: &Correlator, now_ms: i64) -> Vec<Changed> {
     let mut split = Vec::new();
     let mut largest: BTreeMap<Symbol, f64> = BTreeMap::new();
     for (&(service, metric), points) in &store.series {
-        let points: Vec<(i64, f64)> = points.iter().copied().filter(|point| point.0 <= now_ms).collect();
-        let Some(&(newest_ms, _)) = points.last() else { continue };
-        if newest_ms <= now_ms - SUSTAINED_MS || role_of(store.symbols.name(metric)) != MetricRole::Cpu {
+        // Each step asks this of each series, so only of those that count are points looked at.
+        if store.role_of(metric) != MetricRole::Cpu {
+            continue;
+        }
+        let known = points.partition_point(|point| point.0 <= now_ms);
+        let Some(newest_ms) = known.checked_sub(1).map(|last| points[last].0) else { continue };
+        if newest_ms <= now_ms - SUSTAINED_MS {
             continue;
         }
         let since = points.partition_point(|point| point.0 < newest_ms - SUSTAINED_MS);
-        let since = since.min(points.len().saturating_sub(2));
+        let since = since.min(known.saturating_sub(2));
         if since < BEFORE_MIN {
             continue;
         }
-        let before: Vec<f64> = points[..since].iter().map(|point| point.1).collect();
+        let before: Vec<f64> = points.range(..since).map(|point| point.1).collect();
         let largest = largest.entry(metric).or_insert(0.0);
         *largest = largest.max(size(&before));
-        split.push((service, metric, before, points[since..].to_vec()));
+        split.push((service, metric, before, points.range(since..known).copied().collect::<Vec<_>>()));
     }
     let changes = split.into_iter().filter_map(|(service, metric, before, since)| {
         let low = since.iter().map(|point| point.1).fold(f64::MAX, f64::min);
