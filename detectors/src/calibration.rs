@@ -93,6 +93,11 @@ impl Calibration {
 
     /// Counts one. Times from before the last one are taken for its own.
     pub fn observe(&mut self, time_ms: i64, surprise: f64) {
+        self.observe_weighted(time_ms, surprise, 1.0);
+    }
+
+    /// Counts one as that much of one.
+    pub fn observe_weighted(&mut self, time_ms: i64, surprise: f64, weight: f64) {
         let hour = time_ms.div_euclid(HOUR_MS);
         if self.total == 0.0 {
             self.hour = hour;
@@ -101,10 +106,10 @@ impl Calibration {
             self.scale((-(hours as f64) / HALF_LIFE_HOURS).exp2());
             self.hour += hours;
         }
-        self.total += 1.0;
+        self.total += weight;
         match self.resolution.bin_of(surprise) {
-            Some(bin) => *self.bins.entry(bin).or_default() += 1.0,
-            None => self.below += 1.0,
+            Some(bin) => *self.bins.entry(bin).or_default() += weight,
+            None => self.below += weight,
         }
     }
 

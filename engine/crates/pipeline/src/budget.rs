@@ -2,11 +2,13 @@
 //!
 //! Each incident is a test of the hypothesis that nothing is wrong.
 //!
-//! - *How strange it is*: each score becomes a p-value, by what the same detector has found in the tenant in other hours of series, which
-//!   puts all detectors on one scale (`detectors::calibration`). Of each series the smallest one counts, times the chance that the
-//!   series has an anomaly in an hour at all: one that has them all the time says little. The sum of their logarithms (Fisher (1925)) is how
+//! - *How strange it is*: each score is taken against what the same detector finds as a rule in the series, so that one whose scores are
+//!   always extreme, such as that of errors which are 0 as a rule, does not make those of all others look usual. That becomes a p-value, by what
+//!   the detector has found in the tenant in other hours of series, of which each series has about as many, which puts all detectors on one
+//!   scale (`detectors::calibration`). Of each series the smallest one counts, times the chance that the series has an anomaly in an hour at
+//!   all: one that has them all the time, or had one a week ago at this hour, says little. The sum of their logarithms (Fisher (1925)) is how
 //!   strange an incident is. As series go together, that sum has no known distribution, so it is compared with those of the incidents that the
-//!   scope had before, which gives the p-value of the incident. What is over is compared with by what it came to in the end, so
+//!   scope had before, which gives the p-value of the incident. What is over is compared with by the most that it came to, so
 //!   p-values may be looked at as long as something goes on.
 //! - *While there are few of those*, counting cannot tell one in ten from one in a thousand. So it is pooled (Genest, Zidek (1986),
 //!   "Combining probability distributions", logarithmically) with what is expected of such sums: an exponential tail beyond their median, in which some
@@ -23,13 +25,14 @@
 //!   while noise that is louder from some day on becomes so.
 //!
 //! A new scope is expected to have twenty incidents a week, of which half are as strange as two series that are never heard of, so in its first
-//! days clear faults page and little else, and twice the budget at the most. What it saw in its first week, when nobody knows which series are always
-//! strange, counts a hundredth from then on.
+//! days clear faults page and little else, and twice the budget at the most. What it saw in its first eight days, when nobody knows which series are
+//! always strange and what comes each Monday, counts a hundredth from then on.
 //!
 //! An incident that does not page is told of all the same, as an alert of severity `info`, and pages when it becomes strange enough.
 //! One that was opened by hand is no test and always pages.
 //!
-//! All follows from the findings and their order. Limits: more faults than the budget has pages in each of many weeks become usual. A
+//! All follows from the findings and their order. Limits: more faults than the budget has pages in each of many weeks become usual, and
+//! one that comes at the same hour of each week counts less. In its first weeks a scope with thousands of incidents a week pages less than its budget. A
 //! scope is known from the labels of anomalies or by the configuration; beyond 255 scopes, further ones share one.
 
 use std::collections::BTreeMap;
@@ -53,14 +56,22 @@ const RATE_HALF_LIFE_WEEKS: f64 = 3.0 / 7.0;
 /// What is expected of the strangeness of incidents before there were any: it counts as many, half of them are stranger.
 const PRIOR_INCIDENTS: f64 = 4.0;
 const PRIOR_MEDIAN: f64 = 8.0;
-/// What incidents of the first week count for later.
+/// A scope is new until each hour of the week has come a second time for some, so that it is known what returns.
+const LEARNING_DAYS: i64 = 8;
+/// What incidents of that time count for later.
 const LEARNING_SHARE: f64 = 0.01;
-/// As many times the budget the pages of that week are at the most.
+/// As many times the budget the pages of that time are at the most.
 const LEARNING_PAGES: f64 = 2.0;
 /// What happens more often than this is not worth a page, whatever the budget.
 const LEVEL_MAX: f64 = 0.15;
 /// The chance that a series has an anomaly in an hour at all.
 const SERIES_CHANCE: f64 = 0.05;
+/// And in one a week after another: what has a week's course returns as often as not.
+const WEEKLY_CHANCE: f64 = 0.5;
+const WEEK_HOURS: u32 = 168;
+/// As so many hours with odds of 1 does a series begin, and what it found is kept in such a part from each hour to the next.
+const USUAL_PRIOR_HOURS: f64 = 1.0;
+const USUAL_KEPT: f64 = 0.99;
 /// Of how many series a detector is taken to have found something in before: such that twice the odds are half as likely.
 const PRIOR_SERIES: f64 = 10.0;
 /// From so many incidents on their count says more than what is expected of them.
@@ -71,10 +82,11 @@ const TAIL_SCALE: f64 = 0.5;
 const USUAL_PAGES: f64 = 1.5;
 const USUAL_WEEKS_MAX: f64 = 0.5;
 const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 const MINUTE_MS: i64 = 60_000;
 const HABIT_HOURS: f64 = 168.0;
-/// Series of fewer hours with anomalies are forgotten, and of fewer than the other where there is no room.
-const HABIT_MIN: f64 = 0.5;
+/// Series of fewer hours with anomalies are forgotten, a single one after eight days, and of fewer than the other where there is no room.
+const HABIT_MIN: f64 = 0.45;
 const HABIT_CROWDED: f64 = 4.0;
 const SERIES_MAX: usize = 20_000;
 const SERVICES_MAX: usize = 20_000;
@@ -120,7 +132,7 @@ impl Scope {
             last_ms: now_ms,
             before: Calibration::new(Resolution::Fine),
             usual_pages: 1.0,
-            learning_until_ms: Some(now_ms.saturating_add(WEEK_MS as i64)),
+            learning_until_ms: Some(now_ms.saturating_add(LEARNING_DAYS * DAY_MS)),
             learning_pages: (LEARNING_PAGES * pages_per_week).max(1.0),
         }
     }
@@ -216,6 +228,59 @@ struct Service {
 /// By detector: the most that it found, as odds.
 type Odds = BTreeMap<String, f64>;
 
+/// What a detector finds as a rule in hours of a series in which it finds anything: the geometric mean of its odds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Usual {
+    hours: f64,
+    logarithms: f64,
+}
+
+impl Usual {
+    /// How many times more surprising than as a rule odds are, where what is not known is taken for 1.
+    fn ratio(&self, odds: f64) -> f64 {
+        odds * (-self.logarithms / (USUAL_PRIOR_HOURS + self.hours)).exp()
+    }
+
+    fn learn(&mut self, odds: f64) {
+        self.hours = USUAL_KEPT * self.hours + 1.0;
+        self.logarithms = USUAL_KEPT * self.logarithms + odds.max(1.0).ln();
+    }
+}
+
+/// Hours with anomalies among the last 256, the latest in the lowest bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Hours {
+    low: u128,
+    high: u128,
+}
+
+impl Hours {
+    /// So many hours later there is one.
+    fn add(&mut self, later: u32) {
+        (self.high, self.low) = match later {
+            0 => (self.high, self.low),
+            1..128 => (self.high << later | self.low >> (128 - later), self.low << later),
+            128..256 => (self.low << (later - 128), 0),
+            _ => (0, 0),
+        };
+        self.low |= 1;
+    }
+
+    /// Whether there was one a week before the last, an hour more or less.
+    fn has_week_before(&self) -> bool {
+        self.high >> (WEEK_HOURS - 1 - 128) & 0b111 != 0
+    }
+}
+
+/// What was found in an hour that is over.
+#[derive(Default)]
+struct Over {
+    /// By detector: against what is usual.
+    ratios: Odds,
+    /// So that series say about as much of each other, however often they have anomalies.
+    weight: f64,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Series {
     last_ms: i64,
@@ -223,26 +288,51 @@ struct Series {
     hour: i64,
     odds: Odds,
     odds_before: Odds,
+    usual: BTreeMap<String, Usual>,
+    hours: Hours,
     /// Hours with anomalies, each counted half after a week; as of that hour.
     habit: f64,
 }
 
 impl Series {
     /// An anomaly of that time comes. Returns what was found in an hour that is over.
-    fn reach(&mut self, time_ms: i64) -> Odds {
+    fn reach(&mut self, time_ms: i64) -> Over {
         let hour = time_ms.div_euclid(HOUR_MS);
         let is_first = self.habit == 0.0;
         if !is_first && hour <= self.hour {
-            return Odds::new();
+            return Over::default();
         }
         self.habit = 1.0 + if is_first { 0.0 } else { self.habit_at(hour) };
+        let later = if is_first { 0 } else { hour.saturating_sub(self.hour) };
+        self.hours.add(u32::try_from(later).unwrap_or(u32::MAX));
         let over = std::mem::replace(&mut self.odds_before, std::mem::take(&mut self.odds));
         self.hour = hour;
-        over
+        self.close(over)
+    }
+
+    /// How much more than usual that is; it becomes usual.
+    fn close(&mut self, mut odds: Odds) -> Over {
+        for (detector, odds) in &mut odds {
+            let usual = self.usual.entry(detector.clone()).or_default();
+            let ratio = usual.ratio(*odds);
+            usual.learn(*odds);
+            *odds = ratio;
+        }
+        Over { ratios: odds, weight: 1.0 / (1.0 + self.habit) }
+    }
+
+    /// What was found of late, against what is usual.
+    fn ratios(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.odds.iter().chain(&self.odds_before).map(|(detector, odds)| {
+            let usual = self.usual.get(detector).copied().unwrap_or_default();
+            (detector.as_str(), usual.ratio(*odds))
+        })
     }
 
     fn is_sound(&self) -> bool {
-        self.odds.values().chain(self.odds_before.values()).chain([&self.habit]).copied().all(is_amount)
+        let usual = self.usual.values().flat_map(|usual| [&usual.hours, &usual.logarithms]);
+        let odds = self.odds.values().chain(self.odds_before.values());
+        odds.chain(usual).chain([&self.habit]).copied().all(is_amount)
     }
 
     fn habit_at(&self, hour: i64) -> f64 {
@@ -252,15 +342,18 @@ impl Series {
     /// The chance that it has anomalies in an hour at all, if hours have been counted for so long.
     fn chance(&self, hour: i64, hours: f64) -> f64 {
         let counted = HABIT_HOURS / LN_2 * (1.0 - (-hours / HABIT_HOURS).exp2());
-        ((1.0 + self.habit_at(hour)) / (1.0 / SERIES_CHANCE + counted)).clamp(SERIES_CHANCE, 1.0)
+        let chance =
+            ((1.0 + self.habit_at(hour)) / (1.0 / SERIES_CHANCE + counted)).clamp(SERIES_CHANCE, 1.0);
+        if self.hours.has_week_before() { chance.max(WEEKLY_CHANCE) } else { chance }
     }
 
-    /// What was found in each hour since then, if there was anything.
-    fn idle_since(&mut self, since_ms: i64) -> [Odds; 2] {
+    /// What was found in each hour until then, if there was nothing since.
+    fn idle_since(&mut self, since_ms: i64) -> [Over; 2] {
         if self.last_ms >= since_ms {
             return Default::default();
         }
-        [std::mem::take(&mut self.odds_before), std::mem::take(&mut self.odds)]
+        let over = [std::mem::take(&mut self.odds_before), std::mem::take(&mut self.odds)];
+        over.map(|over| self.close(over))
     }
 }
 
@@ -366,12 +459,16 @@ impl Budget {
     }
 
     /// Whether the incident is one that does not page so far, and now does.
-    pub fn is_due(&self, incident: &Incident) -> bool {
-        self.state.tests.get(&incident.incident).is_some_and(|test| {
-            let strangeness = self.strangeness(incident).max(test.strangeness);
-            let may_page = self.state.scopes.get(&test.scope).is_some_and(Scope::may_page);
-            !test.pages && may_page && self.p_value(&test.scope, strangeness) <= test.level
-        })
+    pub fn is_due(&mut self, incident: &Incident) -> bool {
+        let strangeness = self.strangeness(incident);
+        let Some(test) = self.state.tests.get_mut(&incident.incident) else { return false };
+        // Whatever is looked at here is compared with later, or else looking often would page too often.
+        test.strangeness = test.strangeness.max(strangeness);
+        let (may_page, p_value) = match self.state.scopes.get(&test.scope) {
+            Some(scope) => (scope.may_page(), scope.p_value(test.strangeness)),
+            None => return false,
+        };
+        !test.pages && may_page && p_value <= test.level
     }
 
     /// What is to be done about a version of an incident. Each must be asked for once, in their order.
@@ -437,12 +534,12 @@ impl Budget {
         let first_ms = self.state.first_ms.unwrap_or(incident.updated_ms);
         let hours = incident.updated_ms.saturating_sub(first_ms).max(0) as f64 / HOUR_MS as f64;
         let smallest = |series: &Series| {
-            let p_values = series.odds.iter().chain(&series.odds_before).map(|(detector, odds)| {
+            let p_values = series.ratios().map(|(detector, ratio)| {
                 let (p_value, known) = match self.state.detectors.get(detector) {
-                    Some(before) => (before.p_value(*odds), before.total()),
+                    Some(before) => (before.p_value(ratio), before.total()),
                     None => (1.0, 0.0),
                 };
-                (PRIOR_SERIES / odds.max(1.0) + known * p_value) / (PRIOR_SERIES + known)
+                (PRIOR_SERIES / ratio.max(1.0) + known * p_value) / (PRIOR_SERIES + known)
             });
             series.chance(series.hour, hours) * p_values.fold(1.0, f64::min)
         };
@@ -468,7 +565,7 @@ impl Budget {
         };
         let verb = if pages { "pages" } else { "does not page" };
         let per_week = self.settings.pages_per_week;
-        let first = if p_value <= level && !pages { ", but no more pages in the first week" } else { "" };
+        let first = if p_value <= level && !pages { ", but no more pages in the first days" } else { "" };
         format!(
             "{verb}: without a fault one so strange has a chance of {p_value:.2e}, and a budget of {per_week} pages a week{whose} \
              allows {level:.2e}{first}"
@@ -499,10 +596,10 @@ impl Budget {
 }
 
 /// Takes in what was found in an hour of a series.
-fn learn(detectors: &mut BTreeMap<String, Calibration>, time_ms: i64, odds: Odds) {
-    for (detector, odds) in odds {
+fn learn(detectors: &mut BTreeMap<String, Calibration>, time_ms: i64, over: Over) {
+    for (detector, ratio) in over.ratios {
         if detectors.contains_key(&detector) || detectors.len() < DETECTORS_MAX {
-            detectors.entry(detector).or_default().observe(time_ms, odds);
+            detectors.entry(detector).or_default().observe_weighted(time_ms, ratio, over.weight);
         }
     }
 }

@@ -24,7 +24,7 @@ const GROUPER: &str = "grouper";
 const ALERTS: &str = "alerts";
 const FEEDBACK: &str = "feedback";
 /// The number grows with every change of what the state holds: an older one begins anew.
-const BUDGET: &str = "budget.2";
+const BUDGET: &str = "budget.3";
 
 /// What the engine has to say, in its order.
 #[derive(Clone, Debug, PartialEq)]
