@@ -1,20 +1,20 @@
 //! The loop of a worker: take what comes, end epochs, answer rebalances, go back after a failure.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use checkpoint::SnapshotName;
-use codec::dead_letter;
-use model::{Output, OutputTopic, SourceRecord};
+use model::{Output, SourceRecord};
 use pipeline::PartitionTask;
 
-use crate::broker::{Change, Failure, RecoveryError, Sink, Source, Start, TopicPartition, Written};
+use crate::broker::{Change, Failure, RecoveryError, Sink, Source, Start, TopicPartition};
 use crate::checkpoints::Checkpoints;
 use crate::counters::WorkerCounters;
+use crate::partitions::{Owned, Partition, Rest};
 use crate::progress::Progress;
 use crate::recovery::recover;
+use crate::writer::Writer;
 
 /// Builds the task of a partition: on assignment, and again after an aborted epoch.
 pub type TaskFactory = Box<dyn FnMut(&str, i32) -> Box<dyn PartitionTask> + Send>;
@@ -30,96 +30,6 @@ pub struct DriverSettings {
     pub stop_patience: Duration,
     /// Where the states of tasks are kept; without, a task begins anew with each owner.
     pub checkpoints: Option<Checkpoints>,
-}
-
-/// What the worker knows of a partition that it owns.
-struct Partition {
-    task: Box<dyn PartitionTask>,
-    /// The offset of the first record since the assignment: where to go back to while nothing is committed.
-    first: Option<i64>,
-    /// The offset behind the last record of this epoch; none if it had no record.
-    next: Option<i64>,
-    /// The offset behind the last record since the assignment, whether committed or not.
-    position: Option<i64>,
-    /// Where states are kept.
-    progress: Option<Progress>,
-    rest: Rest,
-}
-
-/// Whether a partition has come to its end and stays there.
-#[derive(Default)]
-struct Rest {
-    position: Option<i64>,
-    /// News of the end in a row without a record in between.
-    news: u32,
-}
-
-/// Of ends, about one a second: after so many a partition at its end is idle.
-const IDLE_NEWS: u32 = 5;
-/// That it is still idle is said again after so many more, for those who have begun to listen since.
-const STILL_IDLE_NEWS: u32 = 10;
-
-impl Rest {
-    /// Takes note of news; returns whether it is time to say that the partition is idle.
-    fn is_due(&mut self, position: Option<i64>, lag: Option<i64>) -> bool {
-        if lag != Some(0) || position != self.position {
-            *self = Self { position, news: 0 };
-            return false;
-        }
-        self.news += 1;
-        if self.news > IDLE_NEWS + STILL_IDLE_NEWS {
-            self.news = IDLE_NEWS + 1;
-        }
-        self.news == IDLE_NEWS || self.news == IDLE_NEWS + STILL_IDLE_NEWS
-    }
-}
-
-impl Partition {
-    /// The offset behind the last record, if the manifest that is committed with it does not name the state there.
-    fn unsaved(&self) -> Option<i64> {
-        let (position, progress) = (self.position?, self.progress.as_ref()?);
-        (!progress.is_muted() && !progress.is_named(position)).then_some(position)
-    }
-}
-
-/// The partitions of a worker, in order. Found by the name of a topic without a copy of it, since every record asks.
-#[derive(Default)]
-struct Owned(BTreeMap<String, BTreeMap<i32, Partition>>);
-
-impl Owned {
-    fn get_mut(&mut self, topic: &str, number: i32) -> Option<&mut Partition> {
-        self.0.get_mut(topic)?.get_mut(&number)
-    }
-
-    fn contains(&self, (topic, number): &TopicPartition) -> bool {
-        self.0.get(topic).is_some_and(|partitions| partitions.contains_key(number))
-    }
-
-    fn insert(&mut self, topic: &str, number: i32, partition: Partition) {
-        self.0.entry(topic.to_owned()).or_default().insert(number, partition);
-    }
-
-    fn remove(&mut self, (topic, number): &TopicPartition) {
-        if let Some(partitions) = self.0.get_mut(topic) {
-            partitions.remove(number);
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.0.values().map(BTreeMap::len).sum()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&str, i32, &Partition)> {
-        self.0.iter().flat_map(|(topic, partitions)| {
-            partitions.iter().map(|(number, partition)| (topic.as_str(), *number, partition))
-        })
-    }
-
-    fn iter_mut(&mut self) -> impl Iterator<Item = (&str, i32, &mut Partition)> {
-        self.0.iter_mut().flat_map(|(topic, partitions)| {
-            partitions.iter_mut().map(|(number, partition)| (topic.as_str(), *number, partition))
-        })
-    }
 }
 
 /// Runs tasks between a source and a sink. All of it happens in [`turn`](Self::turn), on the caller's thread.
@@ -150,8 +60,6 @@ pub struct Driver<S, K> {
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_millis(3200);
-/// An output of more bytes came from one record: tasks put less of several together.
-const GATHERED_MAX: usize = 2 * pipeline::wire::RECORD_BYTES;
 const POLL_MAX: Duration = Duration::from_millis(100);
 
 impl<S, K> Driver<S, K>
@@ -631,60 +539,6 @@ fn process<K: Sink<Error: From<RecoveryError>>>(
         }
     }
     Ok(())
-}
-
-/// Writes outputs and counts them.
-struct Writer<'w, K> {
-    sink: &'w mut K,
-    counters: &'w WorkerCounters,
-    routed: &'w mut u64,
-    gathers: &'w mut bool,
-}
-
-impl<K: Sink> Writer<'_, K> {
-    /// For an output that is too large to send the record that it came from becomes a dead letter. One that may have come from
-    /// several takes the epoch back, and from then on each is of one record.
-    fn write(&mut self, output: &Output, record: Option<SourceRecord<'_>>) -> Result<(), Failure<K::Error>> {
-        let Self { sink, counters, routed, gathers } = self;
-        **routed += u64::from(output.partition.is_some());
-        let mut written = sink.write(output)?;
-        let mut dead = output.topic == OutputTopic::DeadLetter;
-        if written == Written::TooLarge {
-            let (bytes, topic) = (output.payload.len(), output.topic.as_str());
-            let reason = format!(
-                "an output of {bytes} bytes for {topic} is larger than message.max.bytes allows; raise it"
-            );
-            let gathered = record.is_none() || bytes <= GATHERED_MAX;
-            let Some(record) = record.filter(|_| !(**gathers && gathered)) else {
-                **gathers = false;
-                return Err(Failure::Abort(format!("{reason}. Outputs of several records are smaller now")));
-            };
-            dead = true;
-            let mut letter = dead_letter::unreadable(record, &reason);
-            written = sink.write(&letter)?;
-            if written == Written::TooLarge {
-                // Its place says where to find it.
-                let place = SourceRecord { key: None, headers: &[], payload: &[], ..record };
-                letter = dead_letter::unreadable(place, &reason);
-                written = sink.write(&letter)?;
-            }
-            if written == Written::TooLarge {
-                tracing::error!(
-                    record.topic,
-                    record.partition,
-                    record.offset,
-                    reason,
-                    "not even a dead letter can be sent"
-                );
-            }
-        }
-        if let Written::Queued { waits } = written {
-            counters.queue_full.fetch_add(waits, Ordering::Relaxed);
-        }
-        counters.outputs.fetch_add(1, Ordering::Relaxed);
-        counters.dead_letters.fetch_add(u64::from(dead), Ordering::Relaxed);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,10 @@ mod broker;
 mod checkpoints;
 mod counters;
 mod driver;
+mod partitions;
 mod progress;
 mod recovery;
+mod writer;
 
 pub use broker::{
     Change, Committed, Failure, RecoveryError, Sink, Source, Start, Take, TopicPartition, Written,
