@@ -130,10 +130,20 @@ impl Calibration {
 
     /// The chance that one is as surprising as this, if it comes from where the others came from. Above 0, 1 at the most.
     pub fn p_value(&self, surprise: f64) -> f64 {
-        let Some(bin) = self.resolution.bin_of(surprise) else { return 1.0 };
-        let beyond: f64 = self.bins.range(bin..).map(|(_, count)| count).sum();
-        let counted = ((1.0 + beyond) / (1.0 + self.total)).min(1.0);
+        let (beyond, counted) = self.counted(surprise);
         if beyond >= TAIL_COUNTED { counted } else { counted.min(self.tail(surprise)) }
+    }
+
+    /// As [`p_value`](Self::p_value) from counts alone, without a tail beyond them: never smaller than by right, and never below one of all.
+    pub fn counted_p_value(&self, surprise: f64) -> f64 {
+        self.counted(surprise).1
+    }
+
+    /// How many are as surprising, and the p-value that follows from that.
+    fn counted(&self, surprise: f64) -> (f64, f64) {
+        let Some(bin) = self.resolution.bin_of(surprise) else { return (self.total, 1.0) };
+        let beyond: f64 = self.bins.range(bin..).map(|(_, count)| count).sum();
+        (beyond, ((1.0 + beyond) / (1.0 + self.total)).min(1.0))
     }
 
     /// The median of what was counted and of `prior` more that were as surprising as `surprise`.

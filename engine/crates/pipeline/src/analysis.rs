@@ -4,12 +4,12 @@ use correlate::TraceCollector;
 use model::{LogRow, SampleRow, ServiceCoverage, SpanRow};
 
 use crate::derive::step::AHEAD_MS;
-use crate::detect::InvalidDetector;
 use crate::incident::{Conclusion, IncidentStage};
 use crate::ingest::end_ms;
 use crate::series::SeriesStage;
 use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::task::TaskStatus;
+use crate::watches::InvalidDetector;
 use crate::watermark::{Watermark, steps};
 use crate::wire::Finding;
 

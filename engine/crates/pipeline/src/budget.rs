@@ -12,7 +12,8 @@
 //!   p-values may be looked at as long as something goes on.
 //! - *While there are few of those*, counting cannot tell one in ten from one in a thousand. So it is pooled (Genest, Zidek (1986),
 //!   "Combining probability distributions", logarithmically) with what is expected of such sums: an exponential tail beyond their median, in which some
-//!   faults among them change little, and a power law where the median rests on few. It counts for half at fifty incidents.
+//!   faults among them change little, and a power law where the median rests on few. It counts for half at fifty incidents. Counts are not
+//!   prolonged by a tail: of two estimates the smaller one would page too often.
 //! - *How strange it must be*: a level that is fixed when the incident opens, by the wealth of its scope. Wealth comes in with time, the
 //!   budget for each week, a week's at the most, and a tenth of a page with each page; each test costs its level, whatever it finds. So the pages
 //!   expected without any fault are at most the budget for each week, a week's once, and a tenth of all pages, whatever incidents have
@@ -32,7 +33,8 @@
 //! One that was opened by hand is no test and always pages.
 //!
 //! All follows from the findings and their order. Limits: more faults than the budget has pages in each of many weeks become usual, and
-//! one that comes at the same hour of each week counts less. In its first weeks a scope with thousands of incidents a week pages less than its budget. A
+//! one that comes at the same hour of each week counts less. In its first weeks a scope with thousands of incidents a week pages less than its
+//! budget. Where detectors that know no season find what each Monday brings, it may page each Monday, up to three times the budget in all. A
 //! scope is known from the labels of anomalies or by the configuration; beyond 255 scopes, further ones share one.
 
 use std::collections::BTreeMap;
@@ -193,7 +195,7 @@ impl Scope {
         let shape = PRIOR_INCIDENTS + known;
         let excess = (strangeness - median).max(0.0) / (TAIL_SCALE * median);
         let expected = 0.5 * (1.0 + LN_2 * excess / shape).powf(-shape);
-        self.before.p_value(strangeness).powf(weight) * expected.powf(1.0 - weight)
+        self.before.counted_p_value(strangeness).powf(weight) * expected.powf(1.0 - weight)
     }
 }
 

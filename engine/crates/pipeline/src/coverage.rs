@@ -15,7 +15,7 @@ use model::{Labels, ListedSeries, SeriesId, SeriesSignal, SeriesState, ServiceCo
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::detect::metric_of;
+use crate::anomaly::metric_of;
 use crate::series_table::SeriesTable;
 use crate::state::{self, InvalidState};
 

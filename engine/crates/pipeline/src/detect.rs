@@ -4,49 +4,19 @@
 //! point. What comes out is in the order of the points, then of the detectors, whatever the batches were.
 
 use detectors::series_gone::SeriesGone;
-use detectors::{DetectorBank, DetectorSpec, Point, Slot, Verdict};
-use model::labels::NAME;
-use model::{Anomaly, Labels, Matcher, SeriesId, SeriesState, ServiceCoverage, Severity, StateSection};
-use xxhash_rust::xxh3::xxh3_64;
+use detectors::{Point, Slot};
+use model::{Anomaly, Labels, Matcher, SeriesId, SeriesState, ServiceCoverage, StateSection};
 
+use crate::anomaly::anomaly;
 use crate::coverage::Coverage;
 use crate::idle::{IdleStates, Part};
 use crate::missing::{FILL_BYTES, Fills};
 use crate::newcomers::Newcomers;
 use crate::series_table::{Series, SeriesTable};
-use crate::settings::{AnalysisSettings, DetectorSettings, MissingPolicy, SeriesCalendar};
-use crate::silence::{PRESENCE_BYTES, Rule, Silences, Told, group_of};
+use crate::settings::{AnalysisSettings, DetectorSettings, MissingPolicy};
+use crate::silence::{PRESENCE_BYTES, Silences, Told, group_of};
 use crate::state::{self, InvalidState};
-
-/// A detector that cannot be made as configured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidDetector {
-    #[error("detector kind {kind:?} is unknown; there are {known}")]
-    Unknown { kind: String, known: String },
-    #[error("detector {name}: {reason}")]
-    Parameters { name: String, reason: String },
-}
-
-/// A configured detector and what it watches.
-struct Watch {
-    name: String,
-    /// The series of which calendar it watches, by its place in the settings; `None` for those of no calendar. All, if the detector knows no
-    /// days.
-    calendar: Option<Option<usize>>,
-    /// What its states are known by: the name, with that of the calendar.
-    key: String,
-    matchers: Vec<Matcher>,
-    bank: Box<dyn DetectorBank>,
-    /// By slot: whether the matchers hold for the series.
-    watched: Vec<bool>,
-    slots: Vec<Slot>,
-    points: Vec<Point>,
-    /// Positions among the gathered points.
-    rows: Vec<usize>,
-    verdicts: Vec<Option<Verdict>>,
-    /// The part of a snapshot that is complete, until all are.
-    written: Option<Vec<u8>>,
-}
+use crate::watches::{InvalidDetector, Watch, points_left, rule, watches};
 
 /// A point that was gathered, with its series.
 #[derive(Clone, Copy, Debug)]
@@ -484,124 +454,15 @@ impl Detect {
     }
 }
 
-/// How many points it takes until a detector judges the series of a slot; none if no detector watches it.
-fn points_left(watches: &[Watch], slot: u32) -> Option<u32> {
-    let mut least = None;
-    for watch in watches {
-        if least == Some(0) {
-            break;
-        }
-        if watch.watched.get(slot as usize) == Some(&true) {
-            let left = watch.bank.points_left(Slot(slot));
-            least = Some(least.map_or(left, |least: u32| least.min(left)));
-        }
-    }
-    least
-}
-
 /// Where setting aside ends, so that it is not for every single series.
 fn roomy(limit: usize) -> usize {
     limit - limit / 16
 }
 
-/// A detector that knows days has one part for the series of each calendar, and one for those of none.
-fn watches(settings: &DetectorSettings, calendars: &[SeriesCalendar]) -> Result<Vec<Watch>, InvalidDetector> {
-    let spec = detectors::DETECTORS.iter().find(|spec| spec.name == settings.kind).ok_or_else(|| {
-        let known = detectors::DETECTORS.iter().map(|spec| spec.name).chain([SeriesGone::NAME]);
-        let known: Vec<&str> = known.collect();
-        InvalidDetector::Unknown { kind: settings.kind.clone(), known: known.join(", ") }
-    })?;
-    if !spec.knows_days || calendars.is_empty() {
-        return Ok(vec![watch(settings, spec, None)?]);
-    }
-    let numbers = (0..calendars.len()).map(Some).chain([None]);
-    numbers
-        .map(|number| {
-            let mut watch = watch(settings, spec, number.map(|number| &calendars[number]))?;
-            watch.calendar = Some(number);
-            Ok(watch)
-        })
-        .collect()
-}
-
-fn watch(
-    settings: &DetectorSettings,
-    spec: &DetectorSpec,
-    calendar: Option<&SeriesCalendar>,
-) -> Result<Watch, InvalidDetector> {
-    let name = settings.name.clone().unwrap_or_else(|| settings.kind.clone());
-    let mut parameters = settings.parameters.clone();
-    let mut key = name.clone();
-    if let Some(SeriesCalendar { name, calendar, .. }) = calendar {
-        let calendar = serde_json::to_value(calendar).expect("plain data, and memory does not fail");
-        parameters.insert("calendar".to_owned(), calendar);
-        key = format!("{key}@{name}");
-    }
-    let bank = (spec.build)(serde_json::Value::Object(parameters))
-        .map_err(|error| InvalidDetector::Parameters { name: name.clone(), reason: error.to_string() })?;
-    let (watched, slots, points, rows, verdicts) = (vec![], vec![], vec![], vec![], vec![]);
-    let (matchers, written, calendar) = (settings.matchers.clone(), None, None);
-    Ok(Watch { name, calendar, key, matchers, bank, watched, slots, points, rows, verdicts, written })
-}
-
-fn rule(settings: &DetectorSettings) -> Result<Rule, InvalidDetector> {
-    let name = settings.name.clone().unwrap_or_else(|| settings.kind.clone());
-    Rule::new(settings).map_err(|error| InvalidDetector::Parameters { name, reason: error.to_string() })
-}
-
-/// As attention goes: from 2 : 1 on it is a warning, from 4 : 1 on critical.
-pub(crate) fn severity_of(anomaly_score: f64) -> Severity {
-    match anomaly_score {
-        score if score > 0.8 => Severity::Critical,
-        score if score > 2.0 / 3.0 => Severity::Warning,
-        _ => Severity::Info,
-    }
-}
-
-/// A number as short as tells it apart.
-fn short(number: f64) -> String {
-    let size = number.abs();
-    if number == 0.0 || (1e-3..1e6).contains(&size) {
-        let decimals = (3 - size.max(1e-3).log10().floor() as i32).clamp(0, 6) as usize;
-        let text = format!("{number:.decimals$}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-    } else {
-        format!("{number:.3e}")
-    }
-}
-
-fn anomaly(id: SeriesId, labels: &Labels, detector: &str, point: Point, verdict: &Verdict) -> Anomaly {
-    let identity = format!("{id}/{detector}/{}", point.time_ms);
-    let [value, expected, lower, upper] =
-        [point.value, verdict.expected, verdict.lower, verdict.upper].map(short);
-    Anomaly {
-        id: format!("{:016x}", xxh3_64(identity.as_bytes())),
-        labels: labels.clone(),
-        service: labels.service().to_owned(),
-        metric: metric_of(labels),
-        detector: detector.to_owned(),
-        time_ms: point.time_ms,
-        value: point.value,
-        expected: verdict.expected,
-        lower: verdict.lower,
-        upper: verdict.upper,
-        anomaly_score: verdict.anomaly_score,
-        severity: severity_of(verdict.anomaly_score),
-        summary: format!("{value} where {expected} was expected ({lower} to {upper})"),
-        amended: false,
-        exemplar_trace_ids: Vec::new(),
-    }
-}
-
-/// The metric's name with the labels that set it apart inside its service, as in `cpu{state="user"}`.
-pub fn metric_of(labels: &Labels) -> String {
-    let own = labels.iter().filter(|(key, _)| *key != model::labels::SERVICE && *key != NAME);
-    Labels::new(own.chain([(NAME, labels.name())])).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::SeriesCalendar;
     use crate::settings::Size;
 
     fn detectors(json: &str) -> Vec<DetectorSettings> {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use model::{Output, OutputTopic, SourceRecord};
 
-use crate::detect::InvalidDetector;
 use crate::incident::IncidentTask;
 use crate::routing::{Partitions, Router, names};
 use crate::series::{SeriesStage, SeriesTask};
@@ -12,6 +11,7 @@ use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::state::InvalidState;
 use crate::task::PartitionTask;
 use crate::trace::TraceTask;
+use crate::watches::InvalidDetector;
 
 /// A partition of a topic between the stages.
 pub type Place = (OutputTopic, i32);

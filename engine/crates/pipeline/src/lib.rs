@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod amendment;
 pub mod analysis;
+pub mod anomaly;
 pub mod budget;
 mod coverage;
 pub mod derive;
@@ -29,6 +30,7 @@ pub mod silence;
 pub mod state;
 pub mod task;
 pub mod trace;
+pub mod watches;
 pub mod watermark;
 pub mod wire;
 

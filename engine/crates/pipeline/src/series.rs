@@ -14,12 +14,13 @@ use model::{
 use serde::{Deserialize, Serialize};
 
 use crate::amendment::ToldAnomalies;
+use crate::anomaly::metric_of;
 use crate::derive::counter::delta_rate;
 use crate::derive::exemplar::Exemplars;
 use crate::derive::histogram::{HistogramPoint, QUANTILES};
 use crate::derive::step::{AHEAD_MS, StepLimits, StepValue, Timed};
 use crate::derive::{CounterState, HistogramState, StepAggregates};
-use crate::detect::{Detect, InvalidDetector, metric_of};
+use crate::detect::Detect;
 use crate::events;
 use crate::idle::Part;
 use crate::incident::Conclusion;
@@ -30,6 +31,7 @@ use crate::settings::{AnalysisSettings, DetectorSettings};
 use crate::silence::Told;
 use crate::state::{self, InvalidState};
 use crate::task::{PartitionTask, TaskStatus};
+use crate::watches::InvalidDetector;
 use crate::watermark::{SourceWatermarks, steps};
 use crate::wire::{self, Finding, Findings, Incoming, SourceWatermark};
 

@@ -6,10 +6,10 @@ use correlate::{EdgeCall, TraceCollector};
 use model::labels::{SERVICE, value_in};
 use model::{HistogramRow, LogRow, SampleRow, SourceRecord, SpanRow, Telemetry};
 
-use crate::detect::InvalidDetector;
 use crate::ingest::end_ms;
 use crate::series::{CALLS_DELAY_MS, ObservedPoint, SeriesStage};
 use crate::settings::AnalysisSettings;
+use crate::watches::InvalidDetector;
 use crate::watermark::Watermark;
 use crate::wire::{self, Incoming};
 

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::detect::{metric_of, severity_of};
+use crate::anomaly::{metric_of, severity_of};
 use crate::settings::DetectorSettings;
 use crate::state::{self, InvalidState};
 
