@@ -90,6 +90,16 @@ impl ServiceGraph {
         seen
     }
 
+    /// Whether trouble of `cause` can show at `service`: trouble goes from callee to caller.
+    pub(crate) fn explains(&self, cause: &str, service: &str) -> bool {
+        service == cause || self.downstream(service).contains(cause)
+    }
+
+    /// Whether one of the two may suffer from the other.
+    pub(crate) fn are_related(&self, a: &str, b: &str) -> bool {
+        self.explains(a, b) || self.explains(b, a)
+    }
+
     /// What `service` calls, directly or over others; not itself unless it is called again.
     pub fn downstream<'a>(&'a self, service: &str) -> BTreeSet<&'a str> {
         let mut seen = BTreeSet::new();

@@ -29,7 +29,7 @@ mod signals;
 
 use aftermath::Aftermath;
 use open::{OpenIncident, StoredTrigger, add, incident_id, rank};
-use separation::{CONVINCING, Member, Members, UNCONVINCING, are_related, explains, separate_causes};
+use separation::{CONVINCING, Member, Members, UNCONVINCING, separate_causes};
 use signals::{is_left_to_evidence, opens_alone, signal};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -442,7 +442,7 @@ impl Grouper {
             let hops = hops.filter_map(|other| graph.distance(other, service, self.settings.hops_max)).min();
             // An incident that was opened by hand takes the first anomaly whatever its service.
             let hops = hops.or((open.incident.services.is_empty()).then_some(self.settings.hops_max));
-            let is_strange = open.root.as_ref().is_some_and(|root| !explains(graph, root, service));
+            let is_strange = open.root.as_ref().is_some_and(|root| !graph.explains(root, service));
             hops.filter(|_| is_near_in_time).map(|hops| (is_strange, hops, Reverse(open.last_own_ms), at))
         });
         near.min().map(|(_, _, _, at)| at)
@@ -526,7 +526,7 @@ impl Grouper {
             root.is_none()
                 || !others
                     .filter(|other| Some(*other) != root)
-                    .any(|other| explains(graph, other, &anomaly.service))
+                    .any(|other| graph.explains(other, &anomaly.service))
         };
         let open = &mut self.open[at];
         open.last_anomaly_ms = open.last_anomaly_ms.max(anomaly.time_ms);
@@ -549,7 +549,7 @@ impl Grouper {
         let is_new = add(&mut open.members, &anomaly.service, member);
         if is_new
             && let Some(cause) = open.incident.root_causes.first()
-            && !are_related(graph, &cause.service, &anomaly.service)
+            && !graph.are_related(&cause.service, &anomaly.service)
         {
             open.review_ms = open.review_ms.or(Some(anomaly.time_ms + REVIEW_AFTER_MS));
         }

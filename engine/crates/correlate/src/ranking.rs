@@ -15,7 +15,7 @@ pub mod resource;
 pub mod self_time;
 pub mod structure;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use model::{Evidence, RootCause};
 
@@ -89,8 +89,8 @@ pub struct View<'a> {
     pub(crate) first_bucket: i64,
     /// Client operations -> the callee that they always call, if there is one.
     pub(crate) client_operations: BTreeMap<Symbol, Option<Symbol>>,
-    /// Services whose trouble has a known cause: what goes on inside of them says nothing about others that they call.
-    pub(crate) explained: BTreeSet<Symbol>,
+    /// A known cause: what goes on inside of who suffers from it says nothing about others that they call.
+    pub(crate) known_cause: Option<String>,
 }
 
 /// Share of an operation's spans that call another service, from which it is a client operation.
@@ -119,8 +119,8 @@ impl<'a> View<'a> {
                 client_operations.insert(operation, usual);
             }
         }
-        let explained = BTreeSet::new();
-        Self { store, trigger, now_ms, before, since, first_bucket, client_operations, explained }
+        let known_cause = None;
+        Self { store, trigger, now_ms, before, since, first_bucket, client_operations, known_cause }
     }
 
     pub(crate) fn has_traces(&self) -> bool {
@@ -133,6 +133,12 @@ impl<'a> View<'a> {
 
     pub(crate) fn is_candidate(&self, service: Symbol) -> bool {
         !Self::is_excluded(self.name(service))
+    }
+
+    /// Whether a known cause explains what goes on inside of a service.
+    pub(crate) fn is_explained(&self, service: Symbol) -> bool {
+        let cause = self.known_cause.as_deref();
+        cause.is_some_and(|cause| self.store.graph().explains(cause, self.name(service)))
     }
 
     /// Whether a service must not be blamed.
@@ -169,14 +175,7 @@ pub(crate) fn rank(store: &Correlator, trigger: &Trigger, now_ms: i64) -> Vec<Ra
 
 /// As [`rank`], for what `cause` does not explain.
 pub(crate) fn rank_beside(store: &Correlator, trigger: &Trigger, now_ms: i64, cause: &str) -> Vec<Ranked> {
-    let mut view = View::new(store, *trigger, now_ms);
-    let graph = store.graph();
-    let suffers = |service: &Symbol| {
-        let service = store.symbols.name(*service);
-        service == cause || graph.downstream(service).contains(cause)
-    };
-    view.explained = store.services.iter().copied().filter(suffers).collect();
-    rank_view(&view)
+    rank_view(&View { known_cause: Some(cause.to_owned()), ..View::new(store, *trigger, now_ms) })
 }
 
 fn rank_view(view: &View<'_>) -> Vec<Ranked> {

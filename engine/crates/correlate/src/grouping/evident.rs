@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use model::{Incident, IncidentState, Severity};
 
 use super::open::{OpenIncident, StoredTrigger, add, incident_id};
-use super::separation::{Member, Members, are_related, explains};
+use super::separation::{Member, Members};
 use super::{Grouper, GrouperSettings};
 use crate::evidence::Correlator;
 use crate::graph::ServiceGraph;
@@ -53,7 +53,7 @@ impl Grouper {
         });
         let mut opened: Vec<Incident> = Vec::new();
         while let Some(first) = changes.first().cloned() {
-            let is_of = |change: &Changed| are_related(graph, &first.service, &change.service);
+            let is_of = |change: &Changed| graph.are_related(&first.service, &change.service);
             let (group, others) = changes.into_iter().partition(is_of);
             changes = others;
             let version = self.open_by_evidence(&group, now_ms, correlator);
@@ -80,7 +80,7 @@ impl Grouper {
         let first = group.first()?;
         let graph = correlator.graph();
         // Of all that has to do with each other those that may suffer from the one with the strongest evidence belong to it for sure.
-        let hit = || group.iter().filter(|change| explains(graph, &first.service, &change.service));
+        let hit = || group.iter().filter(|change| graph.explains(&first.service, &change.service));
         let opened_ms = hit().map(|change| change.since_ms).min()?;
         let mut members = Members::new();
         for change in hit() {
@@ -148,7 +148,7 @@ impl OpenIncident {
 
     /// Whether one of those that it hits calls a service: that is asked for other things then, or for fewer.
     fn calls(&self, service: &str, graph: &ServiceGraph) -> bool {
-        self.members.keys().any(|member| explains(graph, service, member))
+        self.members.keys().any(|member| graph.explains(service, member))
     }
 
     fn cause(&self) -> Option<&str> {
@@ -170,7 +170,7 @@ impl OpenIncident {
         let is_known = last_ms.is_some_and(|last_ms| now_ms - last_ms <= settings.open_within_ms);
         let is_new = now_ms - self.noticed_ms < FRESH_MS;
         let is_explained =
-            |cause: &str| explains(graph, cause, service) || (is_new && are_related(graph, cause, service));
+            |cause: &str| graph.explains(cause, service) || (is_new && graph.are_related(cause, service));
         is_known || (now_ms - self.evident_ms <= FRESH_MS && self.cause().is_some_and(is_explained))
     }
 }

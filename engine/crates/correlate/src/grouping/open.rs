@@ -7,7 +7,7 @@ use model::{Incident, IncidentState, Severity};
 use serde::{Deserialize, Serialize};
 
 use super::GrouperSettings;
-use super::separation::{Member, Members, Separate, are_related, explains};
+use super::separation::{Member, Members, Separate};
 use crate::evidence::Correlator;
 use crate::graph::ServiceGraph;
 use crate::ranking::{Family, Ranked, Trigger, confidence};
@@ -156,7 +156,7 @@ impl OpenIncident {
 
     /// Goes on with `cause`, without the members that only `first` explains.
     pub fn keep(&mut self, cause: &str, first: &str, graph: &ServiceGraph) {
-        self.members.retain(|service, _| !explains(graph, first, service) || explains(graph, cause, service));
+        self.members.retain(|service, _| !graph.explains(first, service) || graph.explains(cause, service));
         self.incident.services = self.members.keys().cloned().collect();
         self.root = Some(cause.to_owned());
     }
@@ -175,11 +175,11 @@ impl OpenIncident {
         let taken: Members = self
             .members
             .iter()
-            .filter(|(service, _)| explains(graph, cause, service))
+            .filter(|(service, _)| graph.explains(cause, service))
             .map(|(service, member)| (service.clone(), member.clone()))
             .collect();
-        self.members.retain(|service, _| !explains(graph, cause, service) || explains(graph, first, service));
-        let own = |service: &String| !explains(graph, first, service);
+        self.members.retain(|service, _| !graph.explains(cause, service) || graph.explains(first, service));
+        let own = |service: &String| !graph.explains(first, service);
         let own_members = || taken.iter().filter(|(service, _)| own(service)).map(|(_, member)| member);
         let first_member = own_members().min_by_key(|member| (member.first_ms, &member.metric));
         let first_metric = first_member.map_or_else(String::new, |member| member.metric.clone());
@@ -211,7 +211,7 @@ impl OpenIncident {
         let left_ms = self
             .members
             .iter()
-            .filter(|(service, _)| !explains(graph, cause, service))
+            .filter(|(service, _)| !graph.explains(cause, service))
             .map(|(_, member)| member.last_ms)
             .max();
         self.last_own_ms = left_ms.unwrap_or(*first_ms);
@@ -299,7 +299,7 @@ pub(super) fn rank(
         if let Some(root) = &open.root {
             ranked.retain(|Ranked { cause, .. }| {
                 cause.service == *root
-                    || (!roots.contains(&cause.service) && are_related(graph, root, &cause.service))
+                    || (!roots.contains(&cause.service) && graph.are_related(root, &cause.service))
             });
         }
     }

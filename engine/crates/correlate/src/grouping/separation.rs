@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{BUCKET_MS, Correlator};
-use crate::graph::ServiceGraph;
 use crate::ranking::{Ranked, Trigger};
 use model::Severity;
 
@@ -34,16 +33,6 @@ pub(super) struct Member {
 
 pub(super) type Members = BTreeMap<String, Member>;
 
-/// Whether trouble of `cause` can show at `service`.
-pub(super) fn explains(graph: &ServiceGraph, cause: &str, service: &str) -> bool {
-    service == cause || graph.downstream(service).contains(cause)
-}
-
-/// Whether one of the two may suffer from the other.
-pub(super) fn are_related(graph: &ServiceGraph, a: &str, b: &str) -> bool {
-    explains(graph, a, b) || explains(graph, b, a)
-}
-
 /// A cause beside the first one, and since when.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Separate {
@@ -66,7 +55,7 @@ pub(super) fn separate_causes(
         return Vec::new();
     }
     let mut unexplained: BTreeSet<&str> = members.keys().map(String::as_str).collect();
-    unexplained.retain(|service| !are_related(graph, first_cause, service));
+    unexplained.retain(|service| !graph.are_related(first_cause, service));
     // Of an incident that the first cause has nothing to do with nothing would be left.
     if unexplained.len() == members.len() {
         return Vec::new();
@@ -101,10 +90,10 @@ pub(super) fn separate_causes(
         if !unexplained.contains(service) || is_shared() {
             continue;
         }
-        let explained = unexplained.iter().filter(|other| explains(graph, service, other));
+        let explained = unexplained.iter().filter(|other| graph.explains(service, other));
         let first_ms = explained.map(|other| members[*other].first_ms).min().unwrap_or(since_ms);
         separate.push(Separate { cause: service.to_owned(), first_ms });
-        unexplained.retain(|other| !are_related(graph, service, other));
+        unexplained.retain(|other| !graph.are_related(service, other));
     }
     separate
 }

@@ -17,8 +17,10 @@ const STATISTICS: &[&str] = &[
     "p50", "p75", "p90", "p95", "p99", "avg", "average", "mean", "median", "max", "min", "sum", "total",
     "rate",
 ];
-/// What names of metrics hold that say how much goes through, unless it is lost.
-const LOAD: &[&str] = &["network", "syscall", "packet", "workload", "throughput", "traffic"];
+/// What names of metrics hold that say how much goes through, by themselves or for something that it goes through, unless it is lost.
+const LOAD: &[&str] = &["syscall", "packet", "throughput"];
+const THROUGH: &[&str] = &["network", "workload", "traffic"];
+const FLOW: &[&str] = &["byte", "octet", "receive", "transmit", ".io", "_io", "ops"];
 const LOST: &[&str] = &["err", "drop", "discard", "fail", "lost", "loss", "retrans", "latency", "delay"];
 
 fn holds(metric: &str, words: &[&str]) -> bool {
@@ -27,7 +29,8 @@ fn holds(metric: &str, words: &[&str]) -> bool {
 
 fn is_load(metric: &str) -> bool {
     let name = metric.to_ascii_lowercase();
-    holds(&name, LOAD) && !holds(&name, LOST)
+    let is_load = holds(&name, LOAD) || (holds(&name, THROUGH) && holds(&name, FLOW));
+    is_load && !holds(&name, LOST)
 }
 
 /// What a node has left for all services on it.

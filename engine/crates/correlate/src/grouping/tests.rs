@@ -436,6 +436,7 @@ fn load_makes_no_other_series_more_suspect() {
     };
     assert!(opened(&["queue", "latency_p95"]));
     assert!(opened(&["network_receive_errors", "queue"]), "what is lost is no load");
+    assert!(opened(&["workload_unavailable_replicas", "queue"]), "nothing goes through");
     assert!(!opened(&["syscalls_read", "syscalls_write"]), "both say how many requests there are");
     assert!(!opened(&["network_receive_bytes", "latency_p95"]));
 }

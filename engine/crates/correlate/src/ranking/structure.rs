@@ -110,7 +110,6 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
             called(view, from)
         };
         match callee.filter(|&callee| callee != service) {
-            Some(_) if view.explained.contains(&service) => {}
             Some(callee) => calls.entry((service, callee)).or_default().push(changed),
             None => own.entry(service).or_default().push(changed),
         }
@@ -122,6 +121,9 @@ pub(super) fn rank(view: &View<'_>) -> Findings {
     let mut calls: Vec<_> = calls.into_iter().collect();
     calls.sort_by_key(|((caller, callee), _)| (view.name(*caller), view.name(*callee)));
     for ((caller, callee), changed) in calls {
+        if view.is_explained(caller) {
+            continue;
+        }
         let copies =
             changed.iter().map(|c| Changed { ratio: c.ratio, evidence: c.evidence.clone() }).collect();
         add(findings.entry(callee).or_default(), copies, CALLEE_SHARE);
