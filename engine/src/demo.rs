@@ -309,6 +309,12 @@ mod tests {
         assert_eq!(outcomes[0].incident.as_deref(), Some("during"));
         assert_eq!((outcomes[0].detected_after_ms, outcomes[0].rank), (Some(30_000), Some(1)));
         assert!(!outcomes[0].is_missed() && outcomes[1].is_missed());
+        // What is noticed during a fault may be taken to have begun a little before it, what is noticed before it is another.
+        let noticed = [incident("other", 1, 2_970_000, &["cart"]), incident("its", 1, 2_985_000, &["cart"])];
+        assert_eq!(judge(&[fault(3_000_000)], &noticed)[0].incident.as_deref(), Some("its"));
+        let long_before = [incident("other", 1, 2_930_000, &["cart"])];
+        let long_before = long_before.map(|incident| Incident { updated_ms: 3_010_000, ..incident });
+        assert!(judge(&[fault(3_000_000)], &long_before)[0].is_missed());
         let json = serde_json::to_value(&outcomes[1]).unwrap();
         let fault = serde_json::json!({"service": "cart", "kind": "slow_database", "start_ms": 3_000_000});
         assert_eq!(

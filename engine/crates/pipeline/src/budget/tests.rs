@@ -176,6 +176,24 @@ fn an_incident_that_becomes_stranger_pages_later() {
 }
 
 #[test]
+fn what_was_looked_at_between_two_versions_is_what_an_incident_came_to() {
+    let mut budget = Budget::new(&settings(3.0, None));
+    let at_ms = 100 * HOUR_MS;
+    budget.observe(&anomaly("web", "", 0, at_ms, 0.5));
+    budget.decide(&incident(1, "web", at_ms, IncidentState::Open));
+    budget.observe(&anomaly("web", "", 1, at_ms + MINUTE_MS, 1e-6));
+    budget.is_due(&incident(1, "web", at_ms, IncidentState::Open));
+    let most = budget.state.tests["inc-1"].strangeness;
+    // Its series have calmed down by its end.
+    budget.advance(at_ms + 3 * HOUR_MS);
+    let over = incident(1, "web", at_ms, IncidentState::Resolved);
+    assert!(budget.strangeness(&over) < 0.9 * most);
+    budget.decide(&over);
+    let before = &budget.state.scopes[""].before;
+    assert_eq!((before.total(), before.counted_p_value(0.9 * most)), (1.0, 1.0));
+}
+
+#[test]
 fn each_scope_has_a_budget_of_its_own() {
     let mut given = settings(2.0, Some("team"));
     given.services.insert("gateway".to_owned(), "network".to_owned());
