@@ -289,10 +289,15 @@ pub(crate) enum MetricRole {
     Other,
 }
 
+/// Whether a name in small letters is that of a node, which several services share, and not of a Node.js runtime.
+pub(crate) fn is_of_node(name: &str) -> bool {
+    name.contains("node") && !name.contains("nodejs")
+}
+
 pub(crate) fn role_of(metric: &str) -> MetricRole {
     let name = metric.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
-    if has(&["node", "limit", "idle"]) {
+    if is_of_node(&name) || has(&["limit", "idle"]) {
         MetricRole::Other
     } else if has(&["cpu"]) {
         MetricRole::Cpu

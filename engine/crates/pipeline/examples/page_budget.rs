@@ -15,7 +15,7 @@
 extern crate detectors as foreshock_detectors;
 
 #[path = "../../../../detectors/examples/generated/generator.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the example of accuracy uses more of it")]
 mod generator;
 
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@
 
 use super::{GrouperSettings, Suspect};
 use crate::evidence::Correlator;
-use crate::ranking::{MetricRole, role_of};
+use crate::ranking::{MetricRole, is_of_node, role_of};
 
 /// A lone latency must be critical for so long, since where requests are few, one slow one stays in its tail for minutes; and so must load,
 /// and the memory and CPU of a node, which hurt nobody as long as there is some.
@@ -37,7 +37,7 @@ fn is_load(metric: &str) -> bool {
 fn of_node(metric: &str) -> Option<&'static str> {
     let name = metric.to_ascii_lowercase();
     let of_node = [("cpu", "cpu of a node"), ("mem", "memory of a node")];
-    of_node.into_iter().find(|(word, _)| name.contains("node") && name.contains(word)).map(|(_, what)| what)
+    of_node.into_iter().find(|(word, _)| is_of_node(&name) && name.contains(word)).map(|(_, what)| what)
 }
 
 /// Where something is measured and what, however it is summed up; `None` when that says nothing about other series.

@@ -451,6 +451,8 @@ fn load_alone_opens_an_incident_when_it_is_critical_for_long() {
 fn what_all_services_on_a_node_report_is_one_signal() {
     let node = [("store", "node_cpu_usage", 0), ("cart", "node_cpu_usage", 0)];
     assert_eq!(opened_of(&node, Severity::Warning, 30), None);
+    let runtime = [("store", "nodejs_memory_heap", 0), ("cart", "nodejs_memory_heap", 0)];
+    assert!(opened_of(&runtime, Severity::Warning, 30).is_some(), "each has a runtime of its own");
     let own = [("store", "node_cpu_usage", 0), ("cart", "queue", 0)];
     assert!(opened_of(&own, Severity::Warning, 30).is_some());
 }
